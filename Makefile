@@ -1,0 +1,85 @@
+# Two commands do everything on a clean machine with Python 3.11 or newer and pip:
+# `make demo` and `make test`. Both use one virtual environment, made when it is
+# missing or older than what it is made from; the demo installs less.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+WORKERS ?= 2
+ARGS ?=
+
+RECIPE := pyproject.toml constraints.txt
+INSTALL := $(RUN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
+
+# What the style checks read, and the tests that run once more with every shape and
+# type in the signatures checked as the code runs.
+CODE := src tests examples benchmarks
+TYPED_CODE := src/lossledger examples benchmarks
+TYPED_TESTS := tests/test_losses.py tests/test_weighting.py tests/test_statistics.py \
+	tests/test_reductions.py tests/test_objective.py tests/test_typed_run.py
+
+# One thread for each worker: two workers with two threads each would wait for each other.
+ONE_THREAD := OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1
+PYTEST := $(RUN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test style test-main test-typed test-tensorflow test-wheel docs bench wheel clean
+
+help: ## Say what each target does
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-16s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "lossledger needs Python 3.11 or newer; found " + sys.version.split()[0] + ". Say which: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(RECIPE) | $(VENV)/bin/python
+	@echo "Installing what the demo needs into $(VENV) (PyTorch is the large part) ..."
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/test.stamp: $(RECIPE) | $(VENV)/bin/python
+	@echo "Installing what the tests need into $(VENV) (PyTorch, JAX and TensorFlow: some minutes) ..."
+	$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/demo.stamp
+
+demo: $(VENV)/demo.stamp ## Train the demo network and print where its loss came from
+	$(RUN)/lossledger demo $(ARGS)
+
+test: style test-main test-typed test-tensorflow test-wheel ## Everything that is checked
+	@echo "make test: every stage passed"
+
+style: $(VENV)/test.stamp ## Lint, format, types, import layers
+	$(RUN)/ruff check $(CODE)
+	$(RUN)/ruff format --check $(CODE)
+	$(RUN)/mypy --strict $(TYPED_CODE)
+	$(RUN)/lint-imports
+
+test-main: $(VENV)/test.stamp ## The laws, the examples, the documentation
+	$(ONE_THREAD) KERAS_BACKEND=torch $(PYTEST) tests -n $(WORKERS) --dist worksteal \
+		--ignore tests/tensorflow --ignore tests/wheel $(ARGS)
+
+test-typed: $(VENV)/test.stamp ## Core tests with the shapes in the signatures checked
+	$(ONE_THREAD) $(PYTEST) $(TYPED_TESTS) -n $(WORKERS) --dist worksteal \
+		--jaxtyping-packages=lossledger,beartype.beartype $(ARGS)
+
+# A process of its own: Keras picks its backend once, when it is imported.
+test-tensorflow: $(VENV)/test.stamp ## The laws on TensorFlow tensors, through keras.ops
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(PYTEST) tests/tensorflow $(ARGS)
+
+test-wheel: $(VENV)/test.stamp ## The wheel, installed away from the source tree
+	$(PYTEST) tests/wheel $(ARGS)
+
+docs: $(VENV)/test.stamp ## Build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict
+
+bench: $(VENV)/test.stamp ## Time and memory of the reference workloads
+	$(RUN)/python benchmarks/run.py $(ARGS)
+
+wheel: $(VENV)/test.stamp ## Build the source distribution and the wheel into dist/
+	$(RUN)/python -m build --no-isolation --outdir dist
+
+clean: ## Remove everything that was made, the virtual environment included
+	rm -rf $(VENV) dist build site demo-output benchmark-output
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

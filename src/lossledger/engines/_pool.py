@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A term's merged statistic and what turns it into the term's value."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from lossledger._array import ArrayLibrary
+from lossledger._errors import ReductionError
+from lossledger._typing import Array
+from lossledger.engines._overlap import finalize_cells
+from lossledger.engines.reference import Ran
+from lossledger.frames import Frame
+from lossledger.reductions import Cells, Following, finish
+from lossledger.statistics import AbstractStatistic, ChannelStatistic
+from lossledger.term import Term
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The statistic of the stage that removes `batch`, and the stages that follow it.
+
+    Pools of parts merge to the pool of the whole, whose value is the term's value on all
+    elements together: not a mean of the parts' values.
+    """
+
+    term: Term
+    frame: Frame
+    statistic: AbstractStatistic
+    at: int
+    following: tuple[Following, ...]
+
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Merge the statistics of two parts.
+
+        Raises:
+            ReductionError: If the pools are of different terms.
+        """
+        if self.term is not other.term:
+            raise ReductionError(
+                "Only statistics of one objective merge",
+                f"Found the terms `{self.term.name}` and `{other.term.name}`",
+                "The parts were computed by two objectives, or one was rebuilt in between",
+                "Build the objective once and use it for every part",
+            )
+        return replace(self, statistic=self.statistic.merge(xp, other.statistic))
+
+    def value(self, xp: ArrayLibrary) -> Array:
+        """Return the value of the merged statistic, before the loss weight."""
+        stages = self.term.reduction.stages
+        if isinstance(self.statistic, ChannelStatistic):
+            values, presence, _ = finalize_cells(xp, self.term, self.frame, self.statistic)
+            return finish(xp, stages, self.following, Cells(values, presence)).values
+        cells = stages[self.at].finalize(xp, self.statistic)
+        return finish(xp, stages[self.at + 1 :], self.following, cells).values
+
+
+def pool(ran: Ran) -> Pool:
+    """Return the pool of one batch."""
+    term = ran.prepared.term
+    if ran.overlap is not None and "batch" in ran.overlap.grouping.removed:
+        rest = ran.evaluated.following(0)
+        return Pool(term, ran.overlap.grouping.cells, ran.overlap.statistic, -1, rest)
+    at = ran.evaluated.batch_at
+    step = ran.evaluated.steps[at]
+    return Pool(
+        term, step.grouping.cells, step.statistic, at, ran.evaluated.following(at + 1)
+    )

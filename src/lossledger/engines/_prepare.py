@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what the user passed to what the engine computes with: frames, factors, safe numbers."""
+
+from dataclasses import dataclass, field
+
+from lossledger._array import ArrayLibrary
+from lossledger._errors import DomainError, ShapeError
+from lossledger._typing import Array, Mapping
+from lossledger.engines._domain import check_outputs, check_targets
+from lossledger.engines._shapes import frame_of, read_weight, target_form, values_frame
+from lossledger.engines._watch import Watch
+from lossledger.frames import Frame, Key, NamedArray, align
+from lossledger.losses import AbstractOverlapLoss, Inputs
+from lossledger.term import Term
+from lossledger.weighting import Factor, kept
+
+
+@dataclass(frozen=True, eq=False)
+class BatchWeights:
+    """Weights of one batch for one term, as the user passed them; None stands for ones."""
+
+    mask: Array | NamedArray | None = None
+    sample_weight: Array | NamedArray | None = None
+    element_weight: Array | NamedArray | None = None
+    keys: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """One term's batch, checked and safe to compute with.
+
+    Attributes:
+        outputs: In the dtype of the work, with a harmless number where no weight is.
+        targets: Likewise; None if the loss takes none.
+        inputs: What the loss is told.
+        frame: Axes of the values (of the channels, for a loss of sums).
+        keys: Class labels and other keys of the elements.
+        factors: Sources of weight.
+        positive: Which elements have a positive label; None if labels mean nothing here.
+    """
+
+    term: Term
+    xp: ArrayLibrary
+    outputs: tuple[Array, ...]
+    targets: Array
+    inputs: Inputs
+    frame: Frame
+    keys: dict[str, Key]
+    factors: tuple[Factor, ...]
+    positive: Array | None
+
+
+def prepare(
+    term: Term,
+    outputs: tuple[Array, ...],
+    targets: Array,
+    weights: BatchWeights,
+    watch: Watch,
+) -> Prepared:
+    """Check one term's batch and bring it into the form that the engine computes with.
+
+    Raises:
+        ShapeError: If shapes or axes don't fit; nothing is broadcast.
+        DomainError: If numbers lie outside their domain and can be read.
+    """
+    xp = watch.xp
+    facts = term.loss.facts()
+    frame = frame_of(term, outputs)
+    form = target_form(xp, term, frame, targets)
+    left = values_frame(term, frame)
+    work = _work_dtype(xp, term, outputs)
+    classes = _class_count(term, frame)
+    factors = _factors(xp, term, frame, form, targets, weights, watch)
+    coupled = facts.removes + (("class",) if facts.scores == "softmax" else ())
+    free = frame.without(coupled)
+    alive = kept(xp, factors, free, {}, free.axes)
+    check_targets(xp, term, form, targets, classes, _on_targets(xp, alive, free, frame, form), watch)
+    clean_targets = _clean_targets(xp, form, targets, alive, free, frame, work)
+    if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
+        clean_targets, form = _indicators(xp, clean_targets, frame, work), "dense"
+    class_weight = _class_weight(xp, term, outputs[0], classes, work, watch)
+    within = _weighs_within(term, form)
+    inputs = Inputs(frame, form, classes, class_weight if within else None)
+    keys = _keys(xp, term, inputs, clean_targets, weights)
+    factors += _class_factor(xp, class_weight, within, inputs, clean_targets, left)
+    safe = tuple(_safe_outputs(xp, xp.astype(o, work), alive, free, frame, term) for o in outputs)
+    check_outputs(xp, term, frame, safe, watch)
+    return Prepared(
+        term, xp, safe, clean_targets, inputs, left, keys, factors,
+        _positive(xp, term, inputs, clean_targets),
+    )  # fmt: skip
+
+
+def _work_dtype(xp: ArrayLibrary, term: Term, outputs: tuple[Array, ...]) -> str:
+    for name, output in zip(term.outputs, outputs, strict=True):
+        if not xp.is_float(output):
+            raise DomainError(
+                f"Output `{name}` must have a floating dtype",
+                f"Found {xp.dtype(output)}",
+                "Predicted labels (an argmax) were passed instead of logits",
+                "Pass the numbers that the network gives before argmax or rounding",
+            )
+    return "float64" if any(xp.dtype(o) == "float64" for o in outputs) else "float32"
+
+
+def _class_count(term: Term, frame: Frame) -> int | None:
+    if "class" not in frame.axes:
+        return term.class_count
+    length = frame.length("class")
+    if term.class_count not in (None, length):
+        raise ShapeError(
+            "`classes` must match the outputs' class axis",
+            f"Found {term.class_count} classes and a class axis of length {length} in {frame}",
+            "A class was left out of the names, or `axes` names another axis 'class'",
+            f"Give {length} class names, in the order of the axis",
+        )
+    return length
+
+
+def _factors(
+    xp: ArrayLibrary,
+    term: Term,
+    frame: Frame,
+    form: str,
+    targets: Array,
+    weights: BatchWeights,
+    watch: Watch,
+) -> tuple[Factor, ...]:
+    """Name every source of weight that comes with the batch, placed by axes."""
+    targets_frame = frame.without(("class",)) if form == "index" else frame
+    found: list[Factor] = []
+    ignored = getattr(term.loss, "ignore_index", None)
+    if ignored is not None and targets is not None:
+        found.append(Factor("ignore_index", targets != ignored, targets_frame.axes))
+    for name in ("mask", "sample_weight", "element_weight"):
+        given = getattr(weights, name)
+        if given is None:
+            continue
+        placed = read_weight(xp, name, given, term, targets_frame)
+        factor = Factor(name, placed.array, placed.axes)
+        if not xp.is_bool(factor.array):
+            good = xp.isfinite(factor.array) & (factor.array >= 0) if xp.is_float(
+                factor.array
+            ) else factor.array >= 0
+            watch.require(good, "weights", lambda n=name: f"Found a bad number in `{n}`")  # type: ignore[misc]
+        found.append(factor)
+    return tuple(found)
+
+
+def _class_weight(
+    xp: ArrayLibrary, term: Term, like: Array, classes: int | None, work: str, watch: Watch
+) -> Array | None:
+    if term.class_weight is None:
+        return None
+    array = xp.asarray(term.class_weight, work, like)
+    if tuple(array.shape) != (classes,):
+        raise ShapeError(
+            "`class_weight` must have one weight for each class",
+            f"Found shape {tuple(array.shape)} and {classes} classes",
+            "A class was forgotten, or the term's outputs have no class axis",
+            "Pass one weight a class, in order, or a dict by class name",
+        )
+    good = xp.isfinite(array) & (array >= 0)
+    watch.require(good, "weights", lambda: f"Found class_weight={term.class_weight!r}")
+    return array
+
+
+def _weighs_within(term: Term, form: str) -> bool:
+    """Whether class weights multiply inside the value: soft or smoothed targets of a row."""
+    soft = form == "dense" or bool(getattr(term.loss, "label_smoothing", 0.0))
+    return term.loss.facts().class_weight_within and soft
+
+
+def _class_factor(
+    xp: ArrayLibrary,
+    class_weight: Array | None,
+    within: bool,
+    inputs: Inputs,
+    targets: Array,
+    left: Frame,
+) -> tuple[Factor, ...]:
+    if class_weight is None:
+        return ()
+    if not within:
+        return (Factor("class_weight", class_weight, ("class",)),)
+    if inputs.form == "index":
+        return (Factor("class_weight", class_weight, ("class",), in_numerator=False),)
+    # Soft targets: the mass that is averaged over is Σ_c t_c·w_c, so that one-hot rows
+    # give the same mean as indices.
+    by_class = align(xp, NamedArray(class_weight, ("class",)), inputs.frame)
+    mass = xp.sum(targets * by_class, axis=inputs.class_axis)
+    return (Factor("class_weight", mass, left.axes, in_numerator=False),)
+
+
+def _keys(
+    xp: ArrayLibrary, term: Term, inputs: Inputs, targets: Array, weights: BatchWeights
+) -> dict[str, Key]:
+    left = values_frame(term, inputs.frame)
+    keys: dict[str, Key] = {}
+    if inputs.classes is not None and "class" not in left.axes and targets is not None:
+        if inputs.form == "index":
+            keys["class"] = Key(targets, inputs.classes, left.axes)
+        elif inputs.form == "dense" and "class" in inputs.frame.axes:
+            likely = xp.argmax(targets, inputs.class_axis)
+            keys["class"] = Key(likely, inputs.classes, left.axes)
+    positive = _positive(xp, term, inputs, targets)
+    if positive is not None:
+        keys["label"] = Key(xp.astype(positive, xp.counter(positive)), 2, left.axes)
+    for name, size in term.keys.items():
+        keys[name] = _user_key(xp, name, size, weights, left)
+    return keys
+
+
+def _user_key(
+    xp: ArrayLibrary, name: str, size: int, weights: BatchWeights, left: Frame
+) -> Key:
+    if name not in weights.keys:
+        raise ShapeError(
+            f"Key `{name}` must be passed with every batch",
+            f"Found the keys {', '.join(weights.keys) or 'none'}",
+            "The call lacks keys={...}",
+            f"Pass keys={{{name!r}: labels from 0 to {size - 1}}}",
+        )
+    index = weights.keys[name]
+    axes = left.axes[: len(index.shape)]
+    shape = left.only(axes).shape
+    if tuple(index.shape) != shape or not xp.is_integer(index):
+        raise ShapeError(
+            f"Key `{name}` must hold integers over the leading axes of the values",
+            f"Found {xp.dtype(index)} of shape {tuple(index.shape)} where the values have {left}",
+            "The key is a float array, or its axes are in another order",
+            "Pass integers of shape (batch,) or with more leading axes",
+        )
+    return Key(index, size, axes)
+
+
+def _positive(xp: ArrayLibrary, term: Term, inputs: Inputs, targets: Array) -> Array | None:
+    """Which elements have a positive label, where the loss has labels."""
+    labeled = term.loss.facts().labels and inputs.form == "dense"
+    return targets > 0.5 if labeled else None
+
+
+def _on_targets(
+    xp: ArrayLibrary, alive: Array | None, free: Frame, frame: Frame, form: str
+) -> Array | None:
+    if alive is None or form == "index":
+        return alive
+    return align(xp, NamedArray(alive, free.axes), frame)
+
+
+def _clean_targets(
+    xp: ArrayLibrary,
+    form: str,
+    targets: Array,
+    alive: Array | None,
+    free: Frame,
+    frame: Frame,
+    work: str,
+) -> Array:
+    """Targets in the dtype of the work, 0 where no weight is."""
+    if form == "none" or (form == "free" and alive is None):
+        return targets
+    if form == "free":
+        return _clean_free(xp, targets, alive, free)
+    cast = xp.astype(targets, "int64" if xp.counter(targets) == "int64" else "int32")
+    cast = cast if form == "index" else xp.astype(targets, work)
+    if alive is None:
+        return cast
+    return xp.where(_on_targets(xp, alive, free, frame, form), cast, _zeros(xp, cast))
+
+
+def _clean_free(xp: ArrayLibrary, targets: Array, alive: Array, free: Frame) -> Array:
+    """A callable's targets, 0 where no weight is, if their leading axes are the values'."""
+    shape = tuple(getattr(targets, "shape", ()))
+    if shape[: len(free.shape)] != free.shape:
+        return targets
+    here = xp.reshape(alive, free.shape + (1,) * (len(shape) - len(free.shape)))
+    return xp.where(here, targets, _zeros(xp, targets))
+
+
+def _indicators(xp: ArrayLibrary, index: Array, frame: Frame, work: str) -> Array:
+    """One-hot masks on the class axis: losses of sums need a target for every class."""
+    rows = frame.without(("class",))
+    hot = NamedArray(xp.one_hot(index, frame.length("class"), work), (*rows.axes, "class"))
+    return align(xp, hot, frame)
+
+
+def _zeros(xp: ArrayLibrary, like: Array) -> Array:
+    return xp.zeros(tuple(like.shape), xp.dtype(like), like)
+
+
+def _safe_outputs(
+    xp: ArrayLibrary, output: Array, alive: Array | None, free: Frame, frame: Frame, term: Term
+) -> Array:
+    """Outputs with a number inside the loss's domain where no weight is."""
+    if alive is None:
+        return output
+    domain = term.loss.facts().outputs
+    fill = _zeros(xp, output) + (0.5 if domain in ("probabilities", "distribution", "positive") else 0.0)
+    return xp.where(align(xp, NamedArray(alive, free.axes), frame), output, fill)
+

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules about numbers: raised where numbers can be read, remembered where they cannot."""
+
+from dataclasses import dataclass, field
+
+from lossledger._array import ArrayLibrary
+from lossledger._errors import DomainError, LossLedgerError
+from lossledger._typing import Array, Callable
+
+# name -> (bit in the ledger's status, rule, likely cause, remedy)
+RULES: dict[str, tuple[int, str, str, str]] = {
+    "labels": (
+        1,
+        "Labels must be class indices from 0 to the number of classes − 1",
+        "Labels start at 1, a padding label was left in, or the class axis is another one",
+        "Shift the labels, or set ignore_index= to the padding label",
+    ),
+    "targets": (
+        2,
+        "Targets must lie in the domain of the loss",
+        "Targets were not scaled, or hold NaN or another code for missing places",
+        "Scale the targets, or pass a mask that is 0 at the missing places",
+    ),
+    "weights": (
+        4,
+        "Weights and masks must be finite and not negative",
+        "A difference or a log was used as a weight, or a division by 0 made it infinite",
+        "Clip the weights where they are made; a weight of 0 removes an element",
+    ),
+    "outputs": (
+        8,
+        "Outputs must lie in the domain of the loss",
+        "Logits were passed where from_logits=False asks for probabilities, or the reverse",
+        "Pass logits with from_logits=True (the default), or probabilities with False",
+    ),
+    "empty": (
+        16,
+        "Every cell needs some weight under empty='raise'",
+        "All elements are masked, ignored or weighted 0, or a class is absent",
+        "Check the mask, or choose empty='zero' or empty='skip'",
+    ),
+}
+
+
+@dataclass(eq=False)
+class Watch:
+    """Collects broken rules of one call.
+
+    On NumPy and eager CPU a broken rule raises. Under a trace or on an accelerator it is
+    kept as a bit: the total becomes NaN, and the ledger says why when it is read.
+    """
+
+    xp: ArrayLibrary
+    status: Array | None = field(default=None)
+
+    def require(
+        self, good: Array, rule: str, found: Callable[[], str], error: type[LossLedgerError] = DomainError
+    ) -> None:
+        """Check that every element of a boolean array is true."""
+        bit, text, cause, remedy = RULES[rule]
+        bad = self.xp.any(~good)
+        if self.xp.readable(good):
+            if bool(bad):
+                raise error(text, found(), cause, remedy)
+            return
+        flag = self.xp.astype(bad, "int32") * bit
+        self.status = flag if self.status is None else self.status | flag
+
+    def guard(self, total: Array) -> Array:
+        """Turn the total into NaN if a rule was broken out of sight."""
+        if self.status is None:
+            return total
+        return self.xp.where(self.status == 0, total, self.xp.detach(total) * 0 + float("nan"))

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference engine: the definition of every number, in the array API."""
+
+from dataclasses import dataclass
+
+from lossledger._array import ArrayLibrary
+from lossledger._typing import Array, Axes
+from lossledger.engines._account import Account, CellNames
+from lossledger.engines._hits import hits
+from lossledger.engines._overlap import Overlap, evaluate_overlap
+from lossledger.engines._prepare import Prepared
+from lossledger.frames import AbstractGrouping, group
+from lossledger.losses import AbstractLoss, AbstractOverlapLoss
+from lossledger.reductions import Evaluated, evaluate
+from lossledger.statistics import AbstractStatistic
+from lossledger.weighting import masses
+
+
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """One term as it ran.
+
+    Attributes:
+        value: The reduced value, before the loss weight; differentiable.
+        evaluated: The chain of reductions.
+        overlap: The sums in front of the chain, for a loss of sums.
+        values: One value per element; None for a loss of sums.
+    """
+
+    prepared: Prepared
+    value: Array
+    evaluated: Evaluated
+    overlap: Overlap | None
+    values: Array | None
+
+    @property
+    def statistic(self) -> AbstractStatistic:
+        """The mergeable statistic: of the stage that removes `batch`."""
+        if self.overlap is not None and "batch" in self.overlap.grouping.removed:
+            return self.overlap.statistic
+        return self.evaluated.statistic
+
+
+def run(prepared: Prepared) -> Ran:
+    """Compute a term's value: losses, then weights, then statistics, then finalize."""
+    term, xp = prepared.term, prepared.xp
+    if isinstance(term.loss, AbstractOverlapLoss):
+        overlap = evaluate_overlap(prepared)
+        evaluated = evaluate(
+            xp, term.reduction, overlap.cells, overlap.frame, {}, overlap.later, overlap.presence
+        )
+        return Ran(prepared, evaluated.value, evaluated, overlap, None)
+    values = term.loss.values(xp, prepared.outputs, prepared.targets, prepared.inputs)
+    values = xp.astype(values, xp.dtype(prepared.outputs[0]))
+    evaluated = evaluate(
+        xp, term.reduction, values, prepared.frame, prepared.keys, prepared.factors
+    )
+    return Ran(prepared, evaluated.value, evaluated, None, values)
+
+
+def gradient(ran: Ran, scale: float) -> tuple[Array, ...]:
+    """Return scale · ∂value/∂output in closed form, for libraries without autodiff."""
+    prepared, term = ran.prepared, ran.prepared.term
+    if ran.overlap is not None:
+        return ran.overlap.gradient(ran.evaluated.coefficients(), scale)
+    assert isinstance(term.loss, AbstractLoss) and ran.values is not None  # noqa: S101, PT018
+    coefficients = ran.evaluated.coefficients() * scale
+    full = prepared.xp.broadcast_to(coefficients + ran.values * 0, prepared.frame.shape)
+    return term.loss.gradient(
+        prepared.xp, prepared.outputs, prepared.targets, prepared.inputs, full
+    )
+
+
+def cell_names(prepared: Prepared) -> tuple[Axes, bool]:
+    """Return the names that the ledger's cells keep, and whether labels split them."""
+    rows = prepared.term.rows
+    if rows is None:
+        known = "class" in prepared.frame.axes or "class" in prepared.keys
+        rows = ("class",) if known else ()
+        return rows, prepared.positive is not None
+    return tuple(r for r in rows if r != "label"), "label" in rows
+
+
+def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
+    """Book a term's value by cell, chosen independently of its reduction."""
+    prepared, xp = ran.prepared, ran.prepared.xp
+    rows, split = cell_names(prepared)
+    grouping = group(xp, prepared.frame, prepared.keys, rows)
+    positive = prepared.positive if split else None
+    if ran.overlap is not None:
+        spread, curvature = ran.evaluated.attribution()
+        elements = ran.overlap.elements(spread)
+        curvature = curvature + elements.rest
+        contribution, numerator = elements.contribution, elements.numerator
+        denominator, alive = elements.denominator, elements.alive
+    else:
+        values = xp.detach(ran.values)
+        spread, curvature = ran.evaluated.attribution()
+        contribution = values * spread
+        weights = masses(
+            xp, prepared.factors, prepared.frame, prepared.keys, xp.dtype(values)
+        )
+        numerator = values if weights.numerator is None else values * weights.numerator
+        alive = None if weights.denominator is None else weights.denominator != 0
+        denominator = weights.denominator
+    book = _Booker(xp, grouping, positive, prepared.outputs[0])
+    wide = xp.wide(ran.value)
+    counts = book.counts(alive)
+    scale = xp.astype(xp.detach(loss_weight), wide)
+    booked = Account(
+        contribution=book.sums(contribution) * scale,
+        numerator=book.sums(numerator),
+        denominator=xp.astype(counts, wide) if denominator is None else book.sums(denominator),
+        count=counts,
+        curvature=xp.astype(curvature + xp.detach(ran.value) * 0, wide) * scale,
+        total=xp.astype(xp.detach(ran.value), wide) * scale,
+        loss_weight=scale,
+        hits=hits(prepared),
+    )
+    names = grouping.cells.axes + (("label",) if split else ())
+    return booked, CellNames(names, grouping.cells.shape + ((2,) if split else ()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Booker:
+    """Sums by cell, with a last axis negative/positive where labels split the cells."""
+
+    xp: ArrayLibrary
+    grouping: AbstractGrouping
+    positive: Array | None
+    like: Array
+
+    def sums(self, x: Array) -> Array:
+        full = self.xp.broadcast_to(x, self.grouping.frame.shape)
+        wide = self.xp.wide(full)
+        if self.positive is None:
+            return self.xp.astype(self.grouping.sum(full), wide)
+        zero = full * 0
+        split = (
+            self.grouping.sum(self.xp.where(self.positive, zero, full)),
+            self.grouping.sum(self.xp.where(self.positive, full, zero)),
+        )
+        return self.xp.astype(self.xp.stack(split, -1), wide)
+
+    def counts(self, alive: Array | None) -> Array:
+        xp, shape = self.xp, self.grouping.frame.shape
+        counter = xp.counter(self.like)
+        here = None if alive is None else xp.broadcast_to(alive, shape)
+        if self.positive is None:
+            if here is not None:
+                return self.grouping.sum(xp.astype(here, counter))
+            count = self.grouping.count(self.like)
+            cells = xp.zeros(self.grouping.cells.shape, counter, self.like)
+            return cells + count
+        parts = (~self.positive, self.positive)
+        parts = parts if here is None else tuple(p & here for p in parts)
+        return xp.stack([self.grouping.sum(xp.astype(p, counter)) for p in parts], -1)

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ledgers: detached sums by cell that merge over parts, steps and epochs."""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from lossledger._array import ArrayLibrary, library_of
+from lossledger._errors import DomainError, MatchError, ReductionError
+from lossledger._typing import Array, Axes
+from lossledger.engines import RULES, Account, CellNames, Pool
+from lossledger.ledger._query import gather, overlooked
+from lossledger.ledger._rows import Row, cell_rows, with_share
+from lossledger.statistics import TopStatistic
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of a term without its numbers.
+
+    Attributes:
+        term: Its name.
+        output: Names of the outputs it reads.
+        cells: Axes of its account.
+        classes: Names of the classes, if they were given.
+        reduction: The reduction in words.
+        exactness: How it may be split: "one_pass", "two_pass", "threshold", "candidates".
+        reason: Why.
+    """
+
+    term: str
+    output: str
+    cells: CellNames
+    classes: Axes | None
+    reduction: str
+    exactness: str
+    reason: str
+
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """Return the name of every place on every axis of the cells."""
+        found = []
+        for axis, length in zip(self.cells.axes, self.cells.shape, strict=True):
+            if axis == "class" and self.classes is not None:
+                found.append(tuple(self.classes))
+            elif axis == "label":
+                found.append(("negative", "positive"))
+            else:
+                found.append(tuple(str(i) for i in range(length)))
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Book:
+    """One term's account, and the statistic from which its pooled value comes."""
+
+    note: Note
+    account: Account
+    pool: Pool | None
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """The account of one total, or of the sum of several.
+
+    Immutable and without a graph; a pytree whose leaves are small arrays. Nothing is read
+    from the device before a row or number is asked for. Rows add up to `step_mean`, which
+    for one step is the total that was minimised.
+
+    Attributes:
+        books: One for each term.
+        regularizers: (name, amount) of each.
+        summed: Σ of the totals of the steps; differentiable nowhere.
+        wholes: How many wholes the ledger covers: a step is one, a part its share of one.
+        status: Bits of rules that were broken out of sight; None if they could be raised.
+    """
+
+    books: tuple[Book, ...]
+    regularizers: tuple[tuple[str, Array], ...]
+    summed: Array
+    wholes: float | Array
+    status: Array | None
+
+    def __add__(self, other: Self) -> Self:
+        """Merge: contributions, numerators, denominators and wholes add.
+
+        Raises:
+            MatchError: If the two have different terms.
+        """
+        if not isinstance(other, Ledger):
+            return NotImplemented
+        mine = [b.note.term for b in self.books] + [n for n, _ in self.regularizers]
+        theirs = [b.note.term for b in other.books] + [n for n, _ in other.regularizers]
+        if mine != theirs:
+            raise MatchError(
+                "Only ledgers of the same terms add up",
+                f"Found the terms {', '.join(mine)} and {', '.join(theirs)}",
+                "The ledgers come from two objectives",
+                "Keep one ledger for each objective",
+            )
+        xp = library_of(self.summed)
+        status = _either(self.status, other.status)
+        pairs = zip(self.regularizers, other.regularizers, strict=True)
+        return type(self)(
+            tuple(_merged(xp, a, b) for a, b in zip(self.books, other.books, strict=True)),
+            tuple((name, a + b) for (name, a), (_, b) in pairs),
+            self.summed + other.summed,
+            self.wholes + other.wholes,
+            status,
+        )
+
+    def __radd__(self, other: int) -> Self:
+        """Let `sum(ledgers)` start from 0."""
+        return self if other == 0 else NotImplemented
+
+    @property
+    def total(self) -> float:
+        """What was minimised: the step's total, or the mean over the steps merged."""
+        return self.step_mean
+
+    @cached_property
+    def step_mean(self) -> float:
+        """Mean over wholes of what was minimised, regularizers counted once a step."""
+        return float(self._host(self.summed)) / self._wholes
+
+    @cached_property
+    def pooled(self) -> float:
+        """Value of the merged statistics: for Dice, the Dice of all steps together.
+
+        Regularizers enter with their mean over steps.
+
+        Raises:
+            ReductionError: If a term's statistic cannot be kept over steps.
+        """
+        xp = library_of(self.summed)
+        total = sum(float(self._host(a)) for _, a in self.regularizers) / self._wholes
+        for book in self.books:
+            if book.pool is None:
+                raise ReductionError(
+                    "A pooled value needs statistics of bounded size",
+                    f"Found `{book.note.term}` with {book.note.reduction}",
+                    "The worst share of all elements needs every element to be kept",
+                    "Read step_mean, or merge objective.statistics(...) of the batches",
+                )
+            weight = float(self._host(book.account.loss_weight))
+            total += weight * float(self._host(book.pool.value(xp)))
+        return total
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """Every cell of every term, then curvature and regularizers; they add up to total."""
+        self._explain_status()
+        found: list[Row] = []
+        for book in self.books:
+            arrays = {
+                f.name: self._host(getattr(book.account, f.name)) for f in fields(book.account)
+            }
+            note = book.note
+            found += cell_rows(
+                note.output, note.term, note.cells.axes, note.names(), arrays, self._wholes
+            )
+            curvature = float(arrays["curvature"]) / self._wholes
+            if curvature != 0:
+                found.append(Row(note.output, note.term, kind="curvature", contribution=curvature))
+        for name, amount in self.regularizers:
+            each = float(self._host(amount)) / self._wholes
+            found.append(Row("", name, kind="regularizer", contribution=each))
+        return with_share(found, self.step_mean)
+
+    @property
+    def deviation(self) -> float:
+        """|Σ rows − total|: summation rounding, and nothing else."""
+        return abs(sum(row.contribution for row in self.rows) - self.total)
+
+    def by(self, *names: str) -> tuple[Row, ...]:
+        """Return rows merged by "output", "term", "class", "label" or an axis of `rows`."""
+        return gather(self.rows, names, self.total)
+
+    def overlooked(self, max_support: float = 0.05) -> tuple[Row, ...]:
+        """Return class (and label) rows that the average hides, worst first.
+
+        A row is overlooked if it has at most `max_support` of the term's elements and an
+        own mean above twice the term's, or an IoU below half the best class's.
+        """
+        return overlooked(self.rows, max_support)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ledger as plain numbers and strings, ready for JSON."""
+        notes = [
+            {
+                "term": b.note.term,
+                "output": b.note.output,
+                "reduction": b.note.reduction,
+                "exactness": b.note.exactness,
+                "loss_weight": float(self._host(b.account.loss_weight)),
+                "value": float(self._host(b.account.total)) / self._wholes,
+            }
+            for b in self.books
+        ]
+        return {
+            "total": self.total,
+            "wholes": self._wholes,
+            "terms": notes,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+
+    def to_dataframe(self) -> Any:
+        """Return the rows as a pandas DataFrame.
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        from lossledger.ledger._export import dataframe  # noqa: PLC0415 - pandas is optional
+
+        return dataframe(self.rows)
+
+    @property
+    def _wholes(self) -> float:
+        wholes = self.wholes
+        return wholes if isinstance(wholes, int | float) else float(self._host(wholes))
+
+    def _host(self, array: Any) -> Any:
+        if array is None or isinstance(array, int | float):
+            return array
+        return np.asarray(library_of(array).to_numpy(array))
+
+    def _explain_status(self) -> None:
+        """Raise what could not be raised under a trace or on an accelerator."""
+        bits = 0 if self.status is None else int(self._host(self.status))
+        for bit, rule, cause, remedy in RULES.values():
+            if bits & bit:
+                raise DomainError(
+                    rule, "Found it broken in a compiled or accelerated step", cause, remedy
+                )
+
+
+def _merged(xp: ArrayLibrary, mine: Book, theirs: Book) -> Book:
+    if mine.note.cells != theirs.note.cells:
+        raise MatchError(
+            f"Ledgers of `{mine.note.term}` add up only over the same cells",
+            f"Found cells {mine.note.cells.shape} and {theirs.note.cells.shape}",
+            "The rows follow the batch, and the last batch is shorter",
+            "Choose rows that every batch has, such as 'class'",
+        )
+    pool = None
+    if mine.pool is not None and theirs.pool is not None:
+        pool = mine.pool.merge(xp, theirs.pool)
+    return replace(mine, account=mine.account.merge(theirs.account), pool=pool)
+
+
+def keep_pool(pool: Pool) -> Pool | None:
+    """Return the pool if its size does not grow with the number of elements."""
+    statistic = pool.statistic
+    unbounded = isinstance(statistic, TopStatistic) and statistic.keep is None
+    return None if unbounded else pool
+
+
+def _either(a: Array | None, b: Array | None) -> Array | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a | b

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a loss is: values per element, or sums over named axes, with closed-form derivatives."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from lossledger._array import ArrayLibrary
+from lossledger._typing import Array, Axes, Mapping, Names
+from lossledger.frames import Frame
+
+Accepts = Literal["same", "classes", "free", "none"]
+Domain = Literal[
+    "any", "logits", "probabilities", "positive", "nonnegative", "sign", "labels", "distribution"
+]
+Scores = Literal["sigmoid", "softmax"]
+Form = Literal["dense", "index", "free", "none"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a loss declares about itself; everything else is derived from it.
+
+    Attributes:
+        accepts: Targets with the axes of the outputs ("same"), class indices or one
+            number a class ("classes"), whatever the callable wants ("free"), or "none".
+        outputs: Domain of the outputs.
+        targets: Domain of the targets.
+        removes: Axes of the outputs that the values no longer have.
+        reads: Number of outputs read.
+        scores: How outputs decide for a class, for the counts of hits; None if they don't.
+        labels: Whether each element has a positive or negative label (target > 1/2).
+        class_weight_within: Whether soft targets weigh each class inside the value.
+        candidates: Whether values depend on the other samples of the batch.
+        source: Paper or library function that it equals.
+    """
+
+    accepts: Accepts
+    outputs: Domain = "any"
+    targets: Domain = "any"
+    removes: Axes = ()
+    reads: int = 1
+    scores: Scores | None = None
+    labels: bool = False
+    class_weight_within: bool = False
+    candidates: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is known of a batch before its numbers: axes, form of the targets, classes.
+
+    `class_weight` is set only where the loss weighs classes inside its values.
+    """
+
+    frame: Frame
+    form: Form
+    classes: int | None
+    class_weight: Array | None = None
+
+    @property
+    def class_axis(self) -> int:
+        """Place of the class axis in the outputs."""
+        return self.frame.axes.index("class")
+
+
+class AbstractLoss(ABC):
+    """A loss with one value per element.
+
+    `ignore_index` and `label_smoothing` are read where a loss has them.
+    """
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Return what the loss declares about itself."""
+
+    @abstractmethod
+    def values(
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
+    ) -> Array:
+        """Return one value per element: the outputs' axes without those removed."""
+
+    @abstractmethod
+    def gradient(
+        self,
+        xp: ArrayLibrary,
+        outputs: tuple[Array, ...],
+        targets: Array,
+        inputs: Inputs,
+        coefficients: Array,
+    ) -> tuple[Array, ...]:
+        """Return Σ coefficient · ∂value/∂output in closed form, an array like each output.
+
+        `coefficients` has the axes of the values.
+        """
+
+
+class AbstractOverlapLoss(ABC):
+    """A loss of sums: channels are summed `over` named axes, and cells made of the sums.
+
+    Attributes:
+        over: Names of the axes summed over.
+        empty: What a cell does whose targets sum to 0: "keep" the formula, "zero" it but
+            count it, "skip" it, "raise", or "agree": 0 where the outputs are empty too.
+        include_background: Whether class 0 counts.
+    """
+
+    over: Names
+    empty: Literal["keep", "zero", "skip", "raise", "agree"]
+    include_background: bool
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Return what the loss declares about itself."""
+
+    @abstractmethod
+    def channels(
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array
+    ) -> dict[str, Array]:
+        """Return what is summed, per element; `outputs` are probabilities if scored."""
+
+    @abstractmethod
+    def channel_slopes(
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array
+    ) -> dict[str, Array]:
+        """Return ∂channel/∂output per element (of the first output)."""
+
+    @abstractmethod
+    def pools(self) -> Axes:
+        """Return the axes of the sums that `finalize` combines into one value."""
+
+    @abstractmethod
+    def finalize(self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None) -> Array:
+        """Return one value per cell; `axis` is the place of a pooled axis."""
+
+    @abstractmethod
+    def slopes(
+        self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None
+    ) -> dict[str, Array]:
+        """Return ∂value/∂sum for each channel."""
+
+    @abstractmethod
+    def attribution(
+        self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None
+    ) -> tuple[dict[str, Array], Array]:
+        """Return (a per channel, rest per value) with Σ a·channel + rest = value."""
+
+    @abstractmethod
+    def own(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Return the channels' factors in a row's own numerator and denominator."""
+
+
+Loss = AbstractLoss | AbstractOverlapLoss

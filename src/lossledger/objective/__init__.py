@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objectives: several terms and regularizers, their total and its ledger."""
+
+from lossledger.objective._objective import Objective
+
+__all__ = ["Objective"]

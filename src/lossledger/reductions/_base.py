@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One stage of a reduction, and chains of them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from lossledger._array import ArrayLibrary
+from lossledger._errors import ReductionError
+from lossledger._typing import Array, Axes, Names
+from lossledger.frames import AbstractGrouping, parse_axes
+from lossledger.statistics import AbstractStatistic
+from lossledger.weighting import Masses
+
+Empty = Literal["zero", "skip", "raise"]
+Denominator = Literal["weights", "elements", "nonzero", "mask", "samples"] | float
+Split = Literal["linear", "smooth", "order"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Finalized values by cell; `presence` is False where an empty cell is skipped."""
+
+    values: Array
+    presence: Array | None
+
+
+class AbstractReduction(ABC):
+    """One stage: values and weights of elements to one value a cell.
+
+    Attributes:
+        over: Names of the axes removed; None removes all that are left (unless `by`).
+        by: Names of the axes or keys kept.
+        empty: What a cell with no weight gives: "zero" counts as 0, "skip" is left out of
+            the next stage, "raise" is an error.
+        split: How a cell depends on the outputs' sums: linearly, smoothly, or by their order.
+        attribution: What an element contributes is this times coefficient · value.
+        curved: Whether contributions leave a remainder (the stage is not homogeneous).
+    """
+
+    over: Names | None
+    by: Names | None
+    empty: Empty
+    split: ClassVar[Split]
+    attribution: ClassVar[float] = 1.0
+    curved: ClassVar[bool] = False
+
+    @abstractmethod
+    def statistic(
+        self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+    ) -> AbstractStatistic:
+        """Summarize the elements of every cell."""
+
+    @abstractmethod
+    def finalize(self, xp: ArrayLibrary, statistic: Any) -> Cells:
+        """Turn merged statistics into one value a cell."""
+
+    @abstractmethod
+    def coefficients(
+        self,
+        xp: ArrayLibrary,
+        values: Array,
+        weights: Masses,
+        grouping: AbstractGrouping,
+        statistic: Any,
+    ) -> Array | float:
+        """Return ∂cell/∂value at every element, without gradient."""
+
+    def __str__(self) -> str:
+        """Write with the settings that differ from the default."""
+        shown = [f for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]
+        settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
+        return f"{type(self).__name__}({settings})"
+
+    def then(self, following: "AbstractReduction | Chain") -> "Chain":
+        """Reduce the cells of this stage by `following`."""
+        return Chain((self,)).then(following)
+
+    def keep(self, axes: Axes) -> Axes:
+        """Return the names kept of a frame's axes (and the keys in `by`)."""
+        if self.by is not None:
+            return parse_axes(self.by, "by")
+        if self.over is None:
+            return ()
+        over = parse_axes(self.over, "over")
+        unknown = [a for a in over if a not in axes]
+        if unknown:
+            raise ReductionError(
+                "A reduction's axes must be axes of the values it reduces",
+                f"Found {', '.join(unknown)} in over={' '.join(over)!r}; "
+                f"the values have {' '.join(axes) or 'no axis'}",
+                "The loss or an earlier stage has removed it, or it is misspelled",
+                "Name the axes that are left, or leave `over` out to reduce them all",
+            )
+        return tuple(a for a in axes if a not in over)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Reductions one after the other, each on the cells of the one before."""
+
+    stages: tuple[AbstractReduction, ...]
+
+    def __str__(self) -> str:
+        """Write with the settings that differ from the default."""
+        shown = [f for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]
+        settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
+        return f"{type(self).__name__}({settings})"
+
+    def then(self, following: "AbstractReduction | Chain") -> "Chain":
+        """Append a stage, or all stages of another chain."""
+        more = following.stages if isinstance(following, Chain) else (following,)
+        return Chain(self.stages + more)
+
+    def __str__(self) -> str:
+        """Write in the order of the work: `Mean(by=class) then Mean()`."""
+        return " then ".join(str(s) for s in self.stages)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums, denominators and the one policy for cells with nothing in them."""
+
+from typing import Any
+
+from lossledger._array import ArrayLibrary
+from lossledger._errors import ReductionError
+from lossledger._typing import Array
+from lossledger.frames import AbstractGrouping
+from lossledger.reductions._base import AbstractReduction, Denominator
+from lossledger.statistics import SumStatistic
+from lossledger.weighting import Masses
+
+
+def sums(
+    xp: ArrayLibrary,
+    values: Array,
+    weights: Masses,
+    grouping: AbstractGrouping,
+    denominator: Denominator,
+) -> SumStatistic:
+    """Sum weighted values, and what the denominator counts."""
+    mass = weights.numerator
+    numerator = grouping.sum(values if mass is None else values * mass)
+    return SumStatistic(numerator, denominators(xp, values, weights, grouping, denominator))
+
+
+def denominators(
+    xp: ArrayLibrary,
+    values: Array,
+    weights: Masses,
+    grouping: AbstractGrouping,
+    kind: Denominator,
+) -> Array | int:
+    """Sum by cell what a denominator of that name counts; an int where it is static."""
+    mass = weights.denominator
+    if kind == "samples":
+        return weights.samples if "batch" in grouping.removed else 1
+    if kind == "mask":
+        mass = weights.mask
+    elif kind == "elements":
+        mass = weights.presence
+    elif kind == "nonzero" and mass is not None:
+        mass = xp.astype(mass != 0, xp.dtype(mass))
+    if mass is None:
+        count = grouping.count(values)
+        return count if isinstance(count, int) else xp.astype(count, xp.dtype(values))
+    return grouping.sum(mass)
+
+
+def presence(xp: ArrayLibrary, mass: Any, reduction: AbstractReduction | None) -> Any:
+    """Where a cell has mass: a bool, or an array of them; raises for `empty="raise"`."""
+    present = mass != 0
+    if reduction is not None and reduction.empty == "raise":
+        readable = isinstance(present, bool) or xp.readable(present)
+        if readable and bool(not present if isinstance(present, bool) else xp.any(~present)):
+            raise ReductionError(
+                "Every cell needs some weight under empty='raise'",
+                f"Found nothing to average in {reduction}",
+                "All elements are masked, ignored or weighted 0, or a class is absent",
+                "Check the mask, or choose empty='zero' or empty='skip'",
+            )
+    return present
+
+
+def safe(xp: ArrayLibrary, mass: Any, present: Any) -> Any:
+    """Replace the mass of empty cells by 1, so that dividing is safe."""
+    if isinstance(present, bool):
+        return mass if present else 1
+    return xp.where(present, mass, mass * 0 + 1)
+
+
+def nonzero(xp: ArrayLibrary, x: Array) -> Array:
+    """Replace zeros by 1."""
+    return xp.where(x != 0, x, x * 0 + 1)
+
+
+def emptied(
+    xp: ArrayLibrary, cells: Array, present: Any, reduction: AbstractReduction
+) -> Array:
+    """Put 0 where nothing is present; NaN under a trace where that should have raised."""
+    if isinstance(present, bool):
+        return cells if present else cells * 0
+    if reduction.empty == "raise":
+        return xp.where(present, cells, cells * 0 + float("nan"))
+    return xp.where(present, cells, cells * 0)
+
+
+def skipped(present: Any, reduction: AbstractReduction) -> Array | None:
+    """Return which cells the next stage sees, or None for all."""
+    return present if reduction.empty == "skip" and not isinstance(present, bool) else None

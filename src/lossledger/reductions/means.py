@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums and means, each with its denominator named."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lossledger._array import ArrayLibrary
+from lossledger._errors import ReductionError
+from lossledger._typing import Array, Names
+from lossledger.frames import AbstractGrouping
+from lossledger.reductions._base import AbstractReduction, Cells, Chain, Denominator, Empty, Split
+from lossledger.reductions._cells import emptied, nonzero, presence, safe, skipped, sums
+from lossledger.statistics import SumStatistic
+from lossledger.weighting import Masses
+
+
+@dataclass(frozen=True)
+class Sum(AbstractReduction):
+    """Σ w·v over the axes removed.
+
+    Source: torch `reduction="sum"`, Keras `"sum"` (without Keras' mean over the last axis).
+    """
+
+    over: Names | None = None
+    by: Names | None = None
+    empty: Empty = "zero"
+
+    split: ClassVar[Split] = "linear"
+
+    def statistic(
+        self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+    ) -> SumStatistic:
+        """Sum weighted values and weights."""
+        return sums(xp, values, weights, grouping, "weights")
+
+    def finalize(self, xp: ArrayLibrary, statistic: SumStatistic) -> Cells:
+        """Return the numerator."""
+        present = presence(xp, statistic.denominator, self)
+        return Cells(emptied(xp, statistic.numerator, present, self), skipped(present, self))
+
+    def coefficients(
+        self,
+        xp: ArrayLibrary,
+        values: Array,
+        weights: Masses,
+        grouping: AbstractGrouping,
+        statistic: SumStatistic,
+    ) -> Array | float:
+        """Return the weights."""
+        del xp, grouping, statistic
+        return 1.0 if weights.numerator is None else weights.numerator
+
+
+@dataclass(frozen=True)
+class Mean(AbstractReduction):
+    """Σ w·v / D over the axes removed, with the denominator D named.
+
+    Args:
+        over: Axes removed; or
+        by: axes or keys kept.
+        denominator: "weights" Σw, "elements" N, "nonzero" #{w≠0}, "mask" Σm, "samples" B,
+            or a constant (which is not summed when statistics merge).
+        empty: What a cell with D = 0 gives.
+
+    Source: torch's weighted mean is "weights"; Keras 3 with sample weights is "elements",
+    with a mask "mask"; tf.losses' default is "nonzero"; torch's batchmean is "samples".
+    """
+
+    over: Names | None = None
+    by: Names | None = None
+    denominator: Denominator = "weights"
+    empty: Empty = "zero"
+
+    def __post_init__(self) -> None:
+        """Check the denominator's name."""
+        names = ("weights", "elements", "nonzero", "mask", "samples")
+        constant = isinstance(self.denominator, int | float) and self.denominator > 0
+        if self.denominator not in names and not constant:
+            raise ReductionError(
+                "`denominator` must be a positive constant or one of " + ", ".join(names),
+                f"Found {self.denominator!r}",
+                "The name is misspelled, or the constant is not positive",
+                "Use denominator='weights' for Σw·v / Σw",
+            )
+
+    split: ClassVar[Split] = "linear"
+
+    def statistic(
+        self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+    ) -> SumStatistic:
+        """Sum weighted values and what the denominator counts."""
+        return sums(xp, values, weights, grouping, self.denominator)
+
+    def finalize(self, xp: ArrayLibrary, statistic: SumStatistic) -> Cells:
+        """Divide once."""
+        if not isinstance(self.denominator, str):
+            return Cells(statistic.numerator / self.denominator, None)
+        present = presence(xp, statistic.denominator, self)
+        divisor = safe(xp, statistic.denominator, present)
+        return Cells(
+            emptied(xp, statistic.numerator / divisor, present, self), skipped(present, self)
+        )
+
+    def coefficients(
+        self,
+        xp: ArrayLibrary,
+        values: Array,
+        weights: Masses,
+        grouping: AbstractGrouping,
+        statistic: SumStatistic,
+    ) -> Array | float:
+        """Return w / D."""
+        mass = 1.0 if weights.numerator is None else weights.numerator
+        if not isinstance(self.denominator, str):
+            return mass / self.denominator
+        denominator = statistic.denominator
+        if isinstance(denominator, int):
+            return mass / denominator if denominator else 0.0
+        present = presence(xp, denominator, None)
+        inverse = xp.where(present, 1 / safe(xp, denominator, present), denominator * 0)
+        return mass * grouping.spread(inverse)
+
+
+@dataclass(frozen=True)
+class RootMean(AbstractReduction):
+    """√(Σ w·v / Σ w): the root mean square error, if the values are squared errors.
+
+    The derivative at a mean of 0 is taken as 0. Attribution is by share of the numerator,
+    so the rows add up to the root itself.
+    """
+
+    over: Names | None = None
+    by: Names | None = None
+    empty: Empty = "zero"
+
+    split: ClassVar[Split] = "smooth"
+
+    def statistic(
+        self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+    ) -> SumStatistic:
+        """Sum weighted values and weights."""
+        return sums(xp, values, weights, grouping, "weights")
+
+    def finalize(self, xp: ArrayLibrary, statistic: SumStatistic) -> Cells:
+        """Divide, then take the root."""
+        present = presence(xp, statistic.denominator, self)
+        mean = statistic.numerator / safe(xp, statistic.denominator, present)
+        inside = xp.where(mean == 0, mean * 0 + 1, mean)
+        root = xp.where(mean == 0, mean * 0, xp.sqrt(inside))
+        return Cells(emptied(xp, root, present, self), skipped(present, self))
+
+    def coefficients(
+        self,
+        xp: ArrayLibrary,
+        values: Array,
+        weights: Masses,
+        grouping: AbstractGrouping,
+        statistic: SumStatistic,
+    ) -> Array | float:
+        """Return w / (2·D·root)."""
+        mass = 1.0 if weights.numerator is None else weights.numerator
+        root = xp.detach(self.finalize(xp, statistic).values)
+        live = root != 0
+        bottom = 2 * statistic.denominator * xp.where(live, root, root * 0 + 1)
+        return mass * grouping.spread(xp.where(live, 1 / nonzero(xp, bottom), root * 0))
+
+
+
+def Macro(by: Names = "class") -> Chain:  # noqa: N802 - reads as the reduction that it builds
+    """Mean over the cells of `by` that are present of the mean within each.
+
+    Same as `Mean(by=by, empty="skip").then(Mean())`.
+    """
+    return Mean(by=by, empty="skip").then(Mean())
+
+
+def parse_reduction(reduction: AbstractReduction | Chain | str) -> Chain:
+    """Return a chain from a reduction, a chain, "mean" or "sum".
+
+    Raises:
+        ReductionError: If the string is not one of the two, or it is something else.
+    """
+    if isinstance(reduction, Chain):
+        return reduction
+    if isinstance(reduction, AbstractReduction):
+        return Chain((reduction,))
+    named: dict[Any, AbstractReduction] = {"mean": Mean(), "sum": Sum()}
+    if isinstance(reduction, str) and reduction in named:
+        return Chain((named[reduction],))
+    raise ReductionError(
+        "`reduction` must be a reduction object, 'mean' or 'sum'",
+        f"Found {reduction!r}",
+        "Another library's name was used ('none', 'batchmean', 'sum_over_batch_size')",
+        "Use ll.Mean, ll.Sum, ll.Max, ll.TopMean, ll.LogMeanExp or ll.Macro; "
+        "unreduced values come from objective.values(...)",
+    )

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reductions by order: the worst element, and the mean of the worst share."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lossledger._array import ArrayLibrary
+from lossledger._errors import ReductionError
+from lossledger._typing import Array, Names
+from lossledger.frames import AbstractGrouping
+from lossledger.reductions._base import AbstractReduction, Cells, Empty, Split
+from lossledger.reductions._cells import emptied, presence, safe, skipped
+from lossledger.statistics import MaxStatistic, TopStatistic
+from lossledger.weighting import Masses
+
+
+@dataclass(frozen=True)
+class Max(AbstractReduction):
+    """The largest value among elements with weight; of equals the first by position.
+
+    The gradient goes to that one element, which is chosen by position.
+    """
+
+    over: Names | None = None
+    by: Names | None = None
+    empty: Empty = "zero"
+    split: ClassVar[Split] = "order"
+
+    def statistic(
+        self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+    ) -> MaxStatistic:
+        """Find the winner of every cell, and its position."""
+        rows = grouping.rows(_candidates(xp, values, weights), -math.inf)
+        position = xp.argmax(xp.detach(rows), -1)
+        top = xp.take_along(rows, xp.expand(position, -1), -1)[:, 0]
+        count = xp.sum(xp.astype(xp.detach(rows) != -math.inf, xp.dtype(values)), axis=-1)
+        shape = grouping.cells.shape
+        placed = [xp.reshape(a, shape) for a in (top, position, position * 0, count)]
+        return MaxStatistic(*placed, parts=1)
+
+    def finalize(self, xp: ArrayLibrary, statistic: MaxStatistic) -> Cells:
+        """Return the largest value."""
+        present = presence(xp, statistic.count, self)
+        top = xp.where(present, statistic.top, statistic.count * 0)
+        return Cells(emptied(xp, top, present, self), skipped(present, self))
+
+    def coefficients(
+        self,
+        xp: ArrayLibrary,
+        values: Array,
+        weights: Masses,
+        grouping: AbstractGrouping,
+        statistic: MaxStatistic,
+    ) -> Array:
+        """Return 1 at the winner's position and 0 elsewhere."""
+        rows = grouping.rows(_candidates(xp, xp.detach(values), weights), -math.inf)
+        places = xp.expand(xp.arange(rows.shape[-1], rows), 0)
+        cells = grouping.cells.size
+        won = places == xp.reshape(statistic.position, (cells, 1))
+        own = (xp.reshape(statistic.part, (cells, 1)) == 0) & (
+            xp.reshape(statistic.count, (cells, 1)) != 0
+        )
+        return grouping.unrows(xp.astype(won & own, xp.dtype(values)))
+
+
+@dataclass(frozen=True)
+class TopMean(AbstractReduction):
+    """The mean of the worst `fraction` of the weight: CVaR, online hard example mining.
+
+    max over c of Σ c·v with 0 ≤ c ≤ w/k and Σ c = 1, where k = fraction · Σw (or `count`):
+    values enter from the largest down, the last one with what is left of its weight.
+
+    Args:
+        fraction: Share of the weight, 0 < fraction ≤ 1; or
+        count: weight in absolute terms (a number of elements where weights are 1).
+
+    Source: Rockafellar and Uryasev 2000 (CVaR); nnU-Net's top-k loss is fraction=0.1.
+    """
+
+    fraction: float | None = None
+    over: Names | None = None
+    by: Names | None = None
+    count: int | None = None
+    empty: Empty = "zero"
+    split: ClassVar[Split] = "order"
+
+    def __post_init__(self) -> None:
+        """Check that exactly one of the two sizes is given, and its range."""
+        size = self.fraction if self.count is None else self.count
+        limit = 1 if self.count is None else math.inf
+        both = self.fraction is not None and self.count is not None
+        if both or size is None or not 0 < size <= limit:
+            raise ReductionError(
+                "TopMean needs a fraction in (0, 1] or a count of at least 1, not both",
+                f"Found fraction={self.fraction!r} and count={self.count!r}",
+                "A percentage was given as 10 where 0.1 is meant, or both were given",
+                "Use TopMean(0.1) for the worst 10 % or TopMean(count=100)",
+            )
+
+    def statistic(
+        self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+    ) -> TopStatistic:
+        """List values and weights by cell; cut to the largest if a count is wanted."""
+        rows, mass = self._rows(xp, values, weights, grouping)
+        total = xp.reshape(xp.sum(mass, axis=-1), grouping.cells.shape)
+        return TopStatistic(rows, mass, total, None)
+
+    def finalize(self, xp: ArrayLibrary, statistic: TopStatistic) -> Cells:
+        """Return Σ c·v by cell."""
+        share = self._shares(xp, xp.detach(statistic.values), statistic)
+        counted = xp.where(share != 0, statistic.values, share * 0)
+        shape = tuple(statistic.denominator.shape)
+        value = xp.reshape(xp.sum(counted * share, axis=-1), shape)
+        present = presence(xp, statistic.denominator, self)
+        return Cells(emptied(xp, value, present, self), skipped(present, self))
+
+    def coefficients(
+        self,
+        xp: ArrayLibrary,
+        values: Array,
+        weights: Masses,
+        grouping: AbstractGrouping,
+        statistic: TopStatistic,
+    ) -> Array:
+        """Return each element's share of the k that are averaged."""
+        return grouping.unrows(self._shares(xp, xp.detach(statistic.values), statistic))
+
+    def _rows(
+        self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+    ) -> tuple[Array, Array]:
+        rows = grouping.rows(_candidates(xp, values, weights), -math.inf)
+        mass = xp.detach(values) * 0 + 1 if weights.numerator is None else weights.numerator
+        return rows, grouping.rows(mass, 0.0)
+
+    def _shares(self, xp: ArrayLibrary, values: Array, statistic: TopStatistic) -> Array:
+        """Coefficients by cell and element: take weight from the top until k is reached."""
+        total = xp.reshape(statistic.denominator, (-1, 1))
+        wanted = total * (self.fraction or 1.0)
+        if self.count is not None:
+            wanted = xp.minimum(total, total * 0 + self.count)
+        order = xp.sort_order(values)
+        mass = xp.take_along(statistic.weights, order, -1)
+        before = xp.cumsum(mass, -1) - mass
+        room = wanted - before
+        taken = xp.minimum(xp.where(room > 0, room, room * 0), mass)
+        inverse = xp.sort_order(-order)
+        present = wanted != 0
+        share = taken / safe(xp, wanted, present)
+        return xp.take_along(share, inverse, -1)
+
+
+def _candidates(xp: ArrayLibrary, values: Array, weights: Masses) -> Array:
+    """Values of the elements with weight; -inf elsewhere."""
+    if weights.numerator is None:
+        return values
+    return xp.where(weights.numerator != 0, values, xp.detach(values) * 0 - math.inf)

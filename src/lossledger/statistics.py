@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mergeable statistics: four commutative monoids, each with an identity.
+
+`a.merge(b)` is associative and commutative up to summation rounding, and merging
+with the statistic of zero elements changes nothing.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+from lossledger._array import ArrayLibrary
+from lossledger._typing import Array
+
+
+class AbstractStatistic(ABC):
+    """What a reduction must know of its elements; the arrays have one place a cell."""
+
+    @abstractmethod
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Return the statistic of both sets of elements together."""
+
+    @abstractmethod
+    def arrays(self) -> tuple[Array, ...]:
+        """Return the arrays, in the order of the fields."""
+
+
+@dataclass(frozen=True, eq=False)
+class SumStatistic(AbstractStatistic):
+    """Sums of weighted values and of the weights they are divided by.
+
+    numerator = Σ w·v;  denominator = Σ of what the reduction counts.
+    """
+
+    numerator: Array
+    denominator: Array
+
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Add both sums."""
+        del xp
+        return type(self)(
+            self.numerator + other.numerator, self.denominator + other.denominator
+        )
+
+    def arrays(self) -> tuple[Array, ...]:
+        """Return numerator and denominator."""
+        return self.numerator, self.denominator
+
+
+@dataclass(frozen=True, eq=False)
+class MaxStatistic(AbstractStatistic):
+    """The largest value, where it stands, and the number of elements it was chosen from.
+
+    top = max v (-inf of none);  position = flat place of the first winner in its part;
+    part = which part, in the order of merging;  parts = how many there are.
+    """
+
+    top: Array
+    position: Array
+    part: Array
+    count: Array
+    parts: int
+
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Keep the larger; of equals the first part wins, so every split agrees."""
+        later = other.top > self.top
+        return type(self)(
+            xp.where(later, other.top, self.top),
+            xp.where(later, other.position, self.position),
+            xp.where(later, other.part + self.parts, self.part),
+            self.count + other.count,
+            self.parts + other.parts,
+        )
+
+    def arrays(self) -> tuple[Array, ...]:
+        """Return top, position, part and count."""
+        return self.top, self.position, self.part, self.count
+
+
+@dataclass(frozen=True, eq=False)
+class LogSumExpStatistic(AbstractStatistic):
+    """Σ w·exp(tilt·v) as (shift, Σ w·exp(tilt·v − shift)), and Σ w.
+
+    shift = max tilt·v, or 0 where there is no element.
+    """
+
+    shift: Array
+    scaled: Array
+    denominator: Array
+
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Rescale both sums to the larger shift and add."""
+        mine, theirs = self.scaled > 0, other.scaled > 0
+        top = xp.where(mine & theirs, xp.maximum(self.shift, other.shift), self.shift)
+        top = xp.where(mine, top, other.shift)
+        return type(self)(
+            top,
+            _rescaled(xp, self, top) + _rescaled(xp, other, top),
+            self.denominator + other.denominator,
+        )
+
+    def arrays(self) -> tuple[Array, ...]:
+        """Return shift, scaled sum and denominator."""
+        return self.shift, self.scaled, self.denominator
+
+
+@dataclass(frozen=True, eq=False)
+class TopStatistic(AbstractStatistic):
+    """The elements that can still be among the largest: values and weights by cell.
+
+    With `keep` elements per cell (a fixed number) the list is cut after each merge;
+    with None every element is kept, because the share that is wanted grows with the whole.
+    Order is by part and position, so winners are chosen by position among equals.
+    """
+
+    values: Array
+    weights: Array
+    denominator: Array
+    keep: int | None
+
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Join the lists and keep the largest where a fixed number is wanted."""
+        values = xp.concat([self.values, other.values], -1)
+        weights = xp.concat([self.weights, other.weights], -1)
+        if self.keep is not None and values.shape[-1] > self.keep:
+            order = xp.sort_order(values)[:, : self.keep]
+            values, weights = xp.take_along(values, order, -1), xp.take_along(weights, order, -1)
+        denominator = self.denominator + other.denominator
+        return type(self)(values, weights, denominator, self.keep)
+
+    def arrays(self) -> tuple[Array, ...]:
+        """Return values, weights and denominator."""
+        return self.values, self.weights, self.denominator
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStatistic(AbstractStatistic):
+    """Named sums over the same cells: what overlap losses and losses of sums are made of."""
+
+    names: tuple[str, ...]
+    sums: tuple[Array, ...]
+
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Add every sum to its namesake."""
+        del xp
+        pairs = zip(self.sums, other.sums, strict=True)
+        return type(self)(self.names, tuple(a + b for a, b in pairs))
+
+    def arrays(self) -> tuple[Array, ...]:
+        """Return the sums in the order of their names."""
+        return self.sums
+
+    def by_name(self) -> dict[str, Array]:
+        """Return the sums by name."""
+        return dict(zip(self.names, self.sums, strict=True))
+
+
+def _rescaled(xp: ArrayLibrary, statistic: LogSumExpStatistic, top: Array) -> Array:
+    gap = xp.minimum(statistic.shift - top, top * 0)
+    return statistic.scaled * xp.exp(gap)
