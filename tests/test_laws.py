@@ -33,4 +33,4 @@ def test_statistics_merge(case: Case) -> None:
         exactness = ll.Objective(case.term()).exactness["case"]
         assert exactness.kind == "candidates"
         return
-    assert_statistics_are_split_invariant(case.term(), *case.sample(), cuts=(1, 3))
+    assert_statistics_are_split_invariant(case.term(), *case.sample(batch=6), cuts=(1, 3))
