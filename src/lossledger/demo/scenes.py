@@ -9,7 +9,6 @@ group are rare twice over: few scenes hold one, and it is never large.
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from lossledger._typing import Array, Float, Int, Sequence
 
@@ -105,6 +104,8 @@ def split_digits(seed: int = 0, test_share: float = 1 / 3) -> tuple[Digits, Digi
     Returns:
         The digits that training scenes are made of, and those of the test scenes.
     """
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - seconds; workers do without
+
     bunch = load_digits()
     images = (bunch.images / 16.0).astype(np.float32)
     order = np.random.default_rng(seed).permutation(len(images))

@@ -2,8 +2,10 @@
 """How a term is computed: the reference in the array API, and fused engines beside it."""
 
 from lossledger.engines._account import Account, CellNames
+from lossledger.engines._lean import LeanPlan, lean_plan, run_lean
 from lossledger.engines._pool import Pool, pool
 from lossledger.engines._prepare import BatchWeights, Prepared, prepare
+from lossledger.engines._select import Result, compute, result_of
 from lossledger.engines._watch import RULES, Watch
 from lossledger.engines.reference import Ran, account, gradient, run
 
@@ -11,14 +13,20 @@ __all__ = [
     "Account",
     "BatchWeights",
     "CellNames",
+    "LeanPlan",
     "Pool",
     "Prepared",
     "RULES",
     "Ran",
+    "Result",
     "Watch",
     "account",
+    "compute",
     "gradient",
+    "lean_plan",
     "pool",
     "prepare",
+    "result_of",
     "run",
+    "run_lean",
 ]

@@ -51,7 +51,7 @@ def check_outputs(
         sums = xp.sum(outputs[0], axis=frame.axes.index("class"))
         watch.require(~(xp.abs(sums - 1) > _SUM_TOLERANCE), "outputs", found)
     if domain == "logits" and xp.readable(outputs[0]):
-        _check_logits(xp, term, frame, outputs[0], watch)
+        _check_logits(xp, term, frame, xp.detach(outputs[0]), watch)
 
 
 def _check_logits(

@@ -12,7 +12,9 @@ from lossledger._errors import DomainError, MatchError, ReductionError
 from lossledger._typing import Array, Axes
 from lossledger.engines import RULES, Account, CellNames, Pool
 from lossledger.ledger._query import gather, overlooked
+from lossledger.ledger._tree import on_host
 from lossledger.ledger._rows import Row, cell_rows, with_share
+from lossledger.report.text import ledger_html, ledger_table, plain
 from lossledger.statistics import TopStatistic
 
 
@@ -23,7 +25,6 @@ class Note:
     Attributes:
         term: Its name.
         output: Names of the outputs it reads.
-        cells: Axes of its account.
         classes: Names of the classes, if they were given.
         reduction: The reduction in words.
         exactness: How it may be split: "one_pass", "two_pass", "threshold", "candidates".
@@ -32,23 +33,10 @@ class Note:
 
     term: str
     output: str
-    cells: CellNames
     classes: Axes | None
     reduction: str
     exactness: str
     reason: str
-
-    def names(self) -> tuple[tuple[str, ...], ...]:
-        """Return the name of every place on every axis of the cells."""
-        found = []
-        for axis, length in zip(self.cells.axes, self.cells.shape, strict=True):
-            if axis == "class" and self.classes is not None:
-                found.append(tuple(self.classes))
-            elif axis == "label":
-                found.append(("negative", "positive"))
-            else:
-                found.append(tuple(str(i) for i in range(length)))
-        return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +44,21 @@ class Book:
     """One term's account, and the statistic from which its pooled value comes."""
 
     note: Note
+    cells: CellNames
     account: Account
     pool: Pool | None
+
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """Return the name of every place on every axis of the cells."""
+        found = []
+        for axis, length in zip(self.cells.axes, self.cells.shape, strict=True):
+            if axis == "class" and self.note.classes is not None:
+                found.append(tuple(self.note.classes))
+            elif axis == "label":
+                found.append(("negative", "positive"))
+            else:
+                found.append(tuple(str(i) for i in range(length)))
+        return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +101,15 @@ class Ledger:
                 "Keep one ledger for each objective",
             )
         xp = library_of(self.summed)
-        status = _either(self.status, other.status)
+        if library_of(other.summed) is not xp:
+            return on_host(self) + on_host(other)
         pairs = zip(self.regularizers, other.regularizers, strict=True)
         return type(self)(
             tuple(_merged(xp, a, b) for a, b in zip(self.books, other.books, strict=True)),
             tuple((name, a + b) for (name, a), (_, b) in pairs),
             self.summed + other.summed,
             self.wholes + other.wholes,
-            status,
+            _either(self.status, other.status),
         )
 
     def __radd__(self, other: int) -> Self:
@@ -158,7 +160,7 @@ class Ledger:
             }
             note = book.note
             found += cell_rows(
-                note.output, note.term, note.cells.axes, note.names(), arrays, self._wholes
+                note.output, note.term, book.cells.axes, book.names(), arrays, self._wholes
             )
             curvature = float(arrays["curvature"]) / self._wholes
             if curvature != 0:
@@ -215,6 +217,38 @@ class Ledger:
 
         return dataframe(self.rows)
 
+    def __str__(self) -> str:
+        """Write as a table whose bottom line is the total."""
+        return plain(self.__rich__())
+
+    def __rich__(self) -> Any:
+        """Return the table that rich prints."""
+        return ledger_table(self.rows, self.total, self._title(), self._caption())
+
+    def _repr_html_(self) -> str:
+        return ledger_html(self.rows, self.total, self._title(), self._caption())
+
+    def plot(self, path: str | None = None) -> Any:
+        """Draw the waterfall of the total; return the figure, and save it if `path` is given.
+
+        Raises:
+            MissingExtraError: If matplotlib is not installed.
+        """
+        from lossledger.report.plots import waterfall  # noqa: PLC0415 - matplotlib is optional
+
+        figure = waterfall(self)
+        if path is not None:
+            figure.savefig(path)
+        return figure
+
+    def _title(self) -> str:
+        steps = self._wholes
+        return "Ledger" if steps == 1 else f"Ledger: mean of {steps:g} steps"
+
+    def _caption(self) -> str:
+        lines = [f"{b.note.term}: {b.note.reduction}, {b.note.exactness}" for b in self.books]
+        return "\n".join(lines)
+
     @property
     def _wholes(self) -> float:
         wholes = self.wholes
@@ -236,10 +270,10 @@ class Ledger:
 
 
 def _merged(xp: ArrayLibrary, mine: Book, theirs: Book) -> Book:
-    if mine.note.cells != theirs.note.cells:
+    if mine.cells != theirs.cells:
         raise MatchError(
             f"Ledgers of `{mine.note.term}` add up only over the same cells",
-            f"Found cells {mine.note.cells.shape} and {theirs.note.cells.shape}",
+            f"Found cells {mine.cells.shape} and {theirs.cells.shape}",
             "The rows follow the batch, and the last batch is shorter",
             "Choose rows that every batch has, such as 'class'",
         )

@@ -4,7 +4,9 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from lossledger._array import ArrayLibrary, is_array
+import numpy as np
+
+from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._typing import Array
 from lossledger.engines import Account, Pool
 from lossledger.reductions import Following
@@ -12,6 +14,7 @@ from lossledger.statistics import AbstractStatistic
 from lossledger.weighting import Masses
 
 _NODES = (Account, Pool, Following, AbstractStatistic, Masses)
+_BOOKS = ("Book",)
 
 
 def flatten(node: Any, leaves: list[Array]) -> Any:
@@ -21,7 +24,7 @@ def flatten(node: Any, leaves: list[Array]) -> Any:
         return _LEAF
     if isinstance(node, tuple):
         return tuple, tuple(flatten(part, leaves) for part in node)
-    if is_dataclass(node) and isinstance(node, _NODES):
+    if is_dataclass(node) and (isinstance(node, _NODES) or type(node).__name__ in _BOOKS):
         parts = tuple(flatten(getattr(node, f.name), leaves) for f in fields(node))
         return type(node), parts
     return None, node
@@ -62,3 +65,11 @@ def register(xp: ArrayLibrary, cls: type) -> None:
 
 def _down(node: Any, leaves: list[Array]) -> Any:
     return flatten(node, leaves)
+
+
+def on_host(tree: Any) -> Any:
+    """Return a dataclass of arrays with every array as NumPy's."""
+    leaves: list[Array] = []
+    parts = tuple(flatten(getattr(tree, f.name), leaves) for f in fields(tree))
+    host = [np.asarray(library_of(leaf).to_numpy(leaf)) for leaf in leaves]
+    return type(tree)(*(rebuild(part, host) for part in parts))

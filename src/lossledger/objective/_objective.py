@@ -6,7 +6,20 @@ from typing import Any
 from lossledger._array import ArrayLibrary, is_array
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping, Sequence, Tree
-from lossledger.engines import Ran, Watch, account, gradient, pool, prepare, run
+from lossledger.engines import (
+    BatchWeights,
+    Ran,
+    Result,
+    Watch,
+    compute,
+    gradient,
+    lean_plan,
+    pool,
+    prepare,
+    result_of,
+    run,
+    run_lean,
+)
 from lossledger.ledger import Book, Ledger, Note
 from lossledger.ledger._book import keep_pool
 from lossledger.ledger._tree import register
@@ -44,6 +57,9 @@ class Objective:
         self.skip = tuple(skip)
         _check_parts(parts, self.terms)
         self._exactness = {str(t.name): exactness(t) for t in self.terms}
+        self._notes = {n: _note(t, self._exactness[n]) for n, t in _by_name(self.terms)}
+        alone = len(self.terms) == 1 and not self.regularizers
+        self._plain = lean_plan(self.terms[0]) if alone else None
 
     @classmethod
     def from_keras(
@@ -97,8 +113,15 @@ class Objective:
         Returns:
             The total, differentiable in the arrays' own library, and its ledger.
         """
-        xp, watch, ran = self._run(outputs, targets, mask, sample_weight, element_weight, keys)
-        return self._total(xp, watch, ran, parameters)
+        if self._plain is not None and is_array(outputs) and not keys:
+            if mask is None and sample_weight is None and element_weight is None:
+                lean = run_lean(self._plain, outputs, targets)
+                if lean is not None:
+                    return lean.weighted, self._lean_ledger(lean)
+        call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
+        watch = Watch(call.xp)
+        results = [compute(t, *_read(t, call), watch) for t in self.terms]
+        return self._total(call.xp, watch, results, parameters)
 
     def loss(self, outputs: Tree, targets: Tree = None, **options: Any) -> Array:
         """Return the total alone; options as in the call."""
@@ -128,11 +151,15 @@ class Objective:
 
         The gradient has the structure of `outputs`; regularizers do not depend on outputs.
         """
-        given = {n: options.pop(n, None) for n in ("mask", "sample_weight", "element_weight")}
-        xp, watch, ran = self._run(outputs, targets, *given.values(), options.pop("keys", None))
+        names = ("mask", "sample_weight", "element_weight", "keys")
+        given = [options.pop(name, None) for name in names]
         if options:
             raise TypeError(f"value_and_grad() got unexpected options {sorted(options)}")
-        total, ledger = self._total(xp, watch, ran, parameters)
+        call = self._match(outputs, targets, *given)
+        watch = Watch(call.xp)
+        ran = self._run(call, watch)
+        results = [result_of(r) for r in ran]
+        total, ledger = self._total(call.xp, watch, results, parameters)
         slopes: dict[str, Array] = {}
         for each in ran:
             term = each.prepared.term
@@ -144,7 +171,8 @@ class Objective:
     def statistics(self, outputs: Tree, targets: Tree = None, **options: Any) -> Whole:
         """Return the batch's mergeable statistics, detached; options as in the call."""
         given = [options.get(n) for n in ("mask", "sample_weight", "element_weight", "keys")]
-        xp, _, ran = self._run(outputs, targets, *given)
+        call = self._match(outputs, targets, *given)
+        xp, ran = call.xp, self._run(call, Watch(call.xp))
         first = ran[0].prepared
         axes = first.inputs.frame
         return Whole(
@@ -154,7 +182,7 @@ class Objective:
             1,
         )
 
-    def _run(
+    def _match(
         self,
         outputs: Tree,
         targets: Tree,
@@ -162,21 +190,19 @@ class Objective:
         sample_weight: Given,
         element_weight: Given,
         keys: Mapping[str, Array] | None,
-    ) -> tuple[ArrayLibrary, Watch, list[Ran]]:
+    ) -> Call:
         given = {"mask": mask, "sample_weight": sample_weight, "element_weight": element_weight}
-        call = match(self.terms, self.skip, outputs, targets, given, keys or {})
-        watch = Watch(call.xp)
-        return call.xp, watch, [_run_term(term, call, watch) for term in self.terms]
+        return match(self.terms, self.skip, outputs, targets, given, keys or {})
+
+    def _run(self, call: Call, watch: Watch) -> list[Ran]:
+        return [run(prepare(t, *_read(t, call), watch)) for t in self.terms]
 
     def _total(
-        self, xp: ArrayLibrary, watch: Watch, ran: list[Ran], parameters: Tree
+        self, xp: ArrayLibrary, watch: Watch, results: list[Result], parameters: Tree
     ) -> tuple[Array, Ledger]:
-        total: Any = 0.0
-        books = []
-        for each in ran:
-            weight = _weight(xp, each)
-            total = total + each.value * weight
-            books.append(self._book(each, weight))
+        total = results[0].weighted
+        for result in results[1:]:
+            total = total + result.weighted
         amounts = []
         for regularizer in self.regularizers:
             amount = regularize(regularizer, parameters)
@@ -185,24 +211,34 @@ class Objective:
         total = watch.guard(total)
         register(xp, Ledger)
         summed = xp.astype(xp.detach(total), xp.wide(total))
-        ledger = Ledger(tuple(books), tuple(amounts), summed, 1.0, watch.status)
-        return total, ledger
+        pairs = zip(self.terms, results, strict=True)
+        books = tuple(self._book(term, result) for term, result in pairs)
+        return total, Ledger(books, tuple(amounts), summed, 1.0, watch.status)
 
-    def _book(self, ran: Ran, weight: Array) -> Book:
-        term = ran.prepared.term
-        booked, cells = account(ran, weight)
-        split = self._exactness[str(term.name)]
-        note = Note(
-            str(term.name), ", ".join(term.outputs), cells, term.class_names,
-            str(term.reduction), split.kind, split.reason,
-        )  # fmt: skip
-        return Book(note, booked, keep_pool(pool(ran)))
+    def _lean_ledger(self, result: Result) -> Ledger:
+        book = self._book(self.terms[0], result)
+        return Ledger((book,), (), result.account.total, 1.0, None)
+
+    def _book(self, term: Term, result: Result) -> Book:
+        note = self._notes[str(term.name)]
+        return Book(note, result.cells, result.account, keep_pool(result.pool))
 
 
-def _run_term(term: Term, call: Call, watch: Watch) -> Ran:
+def _note(term: Term, split: Exactness) -> Note:
+    return Note(
+        str(term.name), ", ".join(term.outputs), term.class_names, str(term.reduction),
+        split.kind, split.reason,
+    )  # fmt: skip
+
+
+def _by_name(terms: tuple[Term, ...]) -> list[tuple[str, Term]]:
+    return [(str(term.name), term) for term in terms]
+
+
+def _read(term: Term, call: Call) -> tuple[tuple[Array, ...], Array, BatchWeights]:
     outputs = tuple(call.outputs[n] for n in term.outputs)
     targets = None if term.target is None else call.targets[term.target]
-    return run(prepare(term, outputs, targets, call.weights[str(term.name)], watch))
+    return outputs, targets, call.weights[str(term.name)]
 
 
 def _weight(xp: ArrayLibrary, ran: Ran) -> Array:

@@ -7,7 +7,7 @@ without a display and beside the caller's own plots. `save` writes it as PNG and
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lossledger._errors import MatchError, MissingExtraError
 from lossledger._typing import Mapping, Sequence
@@ -21,6 +21,7 @@ MARKED = "#d1495b"
 NEGATIVE = "#66a182"
 TOTAL = "#3a3a3a"
 LINES = ("#5b8db8", "#66a182", "#b08ea2", "#8c8c8c", "#c9a227", "#4f6d7a")
+MOST_BARS = 30
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,43 @@ class Curve:
     marked: bool = False
 
 
-def waterfall(
+class BookedRow(Protocol):
+    """What a plot reads of a row."""
+
+    @property
+    def term(self) -> str: ...  # noqa: D102
+    @property
+    def cls(self) -> str | None: ...  # noqa: D102
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def contribution(self) -> float: ...  # noqa: D102
+
+
+class Booked(Protocol):
+    """What a plot reads of a ledger."""
+
+    def by(self, *names: str) -> Sequence[BookedRow]:
+        """Return rows merged by name."""
+
+
+def waterfall(ledger: Booked, *, title: str = "What the total is made of") -> "Figure":
+    """Return the waterfall of a ledger's total, by term and class.
+
+    Of many rows the largest are drawn, and one bar for the others together.
+    """
+    rows = ledger.by("term", "class", "kind")
+    largest = sorted(rows, key=lambda row: -abs(row.contribution))[:MOST_BARS]
+    kept = [row for row in rows if any(row is one for one in largest)]
+    names = [_spell(row) for row in kept]
+    amounts = [row.contribution for row in kept]
+    if len(kept) < len(rows):
+        names.append(f"{len(rows) - len(kept)} smaller rows")
+        amounts.append(sum(row.contribution for row in rows) - sum(amounts))
+    return waterfall_of(names, amounts, title=title)
+
+
+def waterfall_of(
     names: Sequence[str],
     contributions: Sequence[float],
     *,
@@ -141,6 +178,8 @@ def curves(
         limits: Lowest and highest number shown, or None to fit the lines.
     """
     figure, axes = _figure(height=4.2)
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - drawn only where asked for
+
     plain = 0
     for line in lines:
         color = MARKED if line.marked else LINES[plain % len(LINES)]
@@ -153,7 +192,7 @@ def curves(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_title(title, loc="left")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if limits is not None:
         axes.set_ylim(*limits)
     if lines:
@@ -191,6 +230,11 @@ def _figure(height: float) -> tuple["Figure", "Axes"]:
 
 def _label(axes: "Axes", x: float, y: float, text: str) -> None:
     axes.annotate(text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8)
+
+
+def _spell(row: BookedRow) -> str:
+    name = row.term if row.cls is None else f"{row.term}, {row.cls}"
+    return name if row.kind == "values" else f"{name} ({row.kind})"
 
 
 def _percent(part: float, total: float) -> str:

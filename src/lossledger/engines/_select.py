@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which engine computes a term: one seam, one result."""
+
+from dataclasses import dataclass
+
+from lossledger._array import is_array
+from lossledger._typing import Array
+from lossledger.engines._account import Account, CellNames
+from lossledger.engines._pool import Pool, pool
+from lossledger.engines._prepare import BatchWeights, prepare
+from lossledger.engines._watch import Watch
+from lossledger.engines.reference import Ran, account, run
+from lossledger.term import Term
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A term on a batch: what an engine gives.
+
+    Attributes:
+        weighted: loss_weight · value; differentiable.
+        account: By cell, detached.
+        cells: Names of the account's axes.
+        pool: The mergeable statistic.
+    """
+
+    weighted: Array
+    account: Account
+    cells: CellNames
+    pool: Pool
+
+
+def compute(
+    term: Term, outputs: tuple[Array, ...], targets: Array, weights: BatchWeights, watch: Watch
+) -> Result:
+    """Compute a term by the reference engine."""
+    return result_of(run(prepare(term, outputs, targets, weights, watch)))
+
+
+def result_of(ran: Ran) -> Result:
+    """Return the result of a term that the reference engine ran."""
+    xp, weight = ran.prepared.xp, ran.prepared.term.loss_weight
+    if is_array(weight):
+        weighted = ran.value * weight
+    else:
+        weighted = ran.value if weight == 1 else ran.value * weight
+        weight = xp.asarray(weight, xp.dtype(ran.value), ran.value)
+    booked, cells = account(ran, weight)
+    return Result(weighted, booked, cells, pool(ran))
