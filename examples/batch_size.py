@@ -131,36 +131,39 @@ def show_denominators(data: tuple[Tensor, Tensor]) -> dict[str, float]:
     mask = torch.arange(32) < 24
     weight = torch.ones(32, dtype=torch.float64)
     weight[:4], weight[4:12] = 0.0, 3.0
-    mass = mask * weight
-    # Ten yes/no answers a digit: 320 elements of 32 samples.
-    divisors: dict[str | float, float] = {
-        "weights": 10 * float(mass.sum()),
-        "elements": 320.0,
-        "nonzero": 10 * float((mass != 0).sum()),
-        "mask": 10 * float(mask.sum()),
-        "samples": 32.0,
-        1000.0: 1000.0,
-    }
+    # Ten yes/no answers a digit: 32 samples have 320 elements. Divisors by hand, with the
+    # mask alone and with the weights: (Σw, Σw), (N, N), …
+    rules = (
+        ("weights", ll.Mean(), 240, 360, "torch, weighted cross entropy"),
+        ("elements", ll.Mean(denominator="elements"), 320, 320, "Keras 3, sample weights"),
+        ("nonzero", ll.Mean(denominator="nonzero"), 240, 200, "tf.losses, the default"),
+        ("mask", ll.Mean(denominator="mask"), 240, 240, "Keras 3, masks"),
+        ("samples", ll.Mean(denominator="samples"), 32, 32, "torch, 'batchmean'"),
+        ("1000.0", ll.Mean(denominator=1000.0), 1000, 1000, "a constant"),
+    )
     with torch.no_grad():
         outputs = network()(x)
     hot = nn.functional.one_hot(y, 10).double()
     print("\n4. One batch of 32: 8 digits masked, 4 of weight 0, 8 of weight 3, 12 of weight 1\n")
-    print(f"   {'denominator':<14}{'numerator':>14}{'divided by':>14}{'loss':>14}{'deviation':>12}")
+    print(f"   {'':<12}{'mask alone':>20}{'mask and weights':>22}")
+    heads = "".join(f"{name:>11}" for name in ("divided by", "loss") * 2)
+    print(f"   {'denominator':<12}{heads}{'deviation':>11}   as in")
     found = {}
-    for name, divisor in divisors.items():
-        term = ll.Term(
-            "digit",
-            ll.losses.BinaryCrossEntropy(),
-            axes="batch class",
-            reduction=ll.Mean(denominator=name),  # type: ignore[arg-type]
-        )
-        ledger = ll.Objective(term)(outputs, hot, mask=mask, sample_weight=weight)[1]
-        numerator = sum(row.numerator or 0.0 for row in ledger.rows)
-        apart = abs(ledger.total - numerator / divisor)
-        line = f"   {name!s:<14}{numerator:>14.6f}{divisor:>14.0f}{ledger.total:>14.6f}"
-        print(f"{line}{apart:>12.1e}")
-        found[str(name)] = ledger.total
+    for name, reduction, masked, weighted, source in rules:
+        loss = ll.losses.BinaryCrossEntropy()
+        objective = ll.Objective(ll.Term("digit", loss, axes="batch class", reduction=reduction))
+        alone = objective(outputs, hot, mask=mask)[1]
+        both = objective(outputs, hot, mask=mask, sample_weight=weight)[1]
+        apart = max(by_hand(alone, masked), by_hand(both, weighted))
+        line = f"{masked:>11}{alone.total:>11.5f}{weighted:>11}{both.total:>11.5f}{apart:>11.1e}"
+        print(f"   {name:<12}{line}   {source}")
+        found[name] = both.total
     return found
+
+
+def by_hand(ledger: ll.Ledger, divisor: float) -> float:
+    """Return how far a total is from its rows' numerators over a divisor."""
+    return abs(ledger.total - sum(row.numerator or 0.0 for row in ledger.rows) / divisor)
 
 
 def main() -> None:
@@ -170,22 +173,23 @@ def main() -> None:
     moved = show_last_batch(data)
     runs = show_training(data)
     losses = show_denominators(data)
-    mean, total = one_pass["mean", 32], {b: one_pass["sum", b].step_mean for b in BATCHES}
+    same, small = one_pass["mean", 32].pooled, one_pass["sum", 32].step_mean
+    large = one_pass["sum", 64].step_mean
     last = {name: epochs[-1].step_mean for name, epochs in runs.items()}
+    slow, fast = last[f"mean 64, rate {RATE}"], last[f"mean 64, rate {2 * RATE}"]
     print(f"""
 Answer
    The usual loss is averaged: the batch's sum is divided by its number of elements. Twice
-   the batch doubles both, so the same network costs {mean.pooled:.4f} at batch 32 and at 64.
-   Summed, a step costs {total[32]:.1f} at 32 and {total[64]:.1f} at 64: {total[64] / total[32]:.3f} \
-times as much
-   (not 2, because of the short last batch: 57 and 29 steps).
-   In training the numbers differ a little, not by the loss but by the path: at the same
-   rate, 64 takes half as many steps ({last["mean 32, rate 0.1"]:.4f} against \
-{last["mean 64, rate 0.1"]:.4f} in the last epoch); at twice
-   the rate it follows more closely ({last["mean 64, rate 0.2"]:.4f}).
-   A mean over steps gives 5 digits in the last batch as much say as 64 in another: up to
-   {moved:+.4f} here. Adding ledgers keeps sums and divides once, so `pooled` is exact.
-   With masks and weights, "mean" alone says nothing: the same batch costs from
+   the batch doubles both, so the same network costs {same:.4f} at batch 32 and at 64.
+   Summed, a step costs {small:.1f} at 32 and {large:.1f} at 64, {large / small:.3f} times as much
+   (57 / 29 steps: not 2, because the last batch is short).
+   In training the path differs, not the loss: at the same rate, batch 64 takes half as many
+   steps and is behind ({slow:.4f} against {last[f"mean 32, rate {RATE}"]:.4f} in the last epoch); at twice the rate
+   it keeps up ({fast:.4f}). Summed at the same rate, every step is 32 or 64 times as long,
+   and the network learns nothing ({right(runs[f"sum 32, rate {RATE}"][-1]):.0f} of 1797 right); at rate / batch it learns as before.
+   A mean over steps gives the 5 digits of the last batch as much say as 64 of another: up
+   to {moved:+.4f} here. Added ledgers keep sums and divide once, so `pooled` is exact.
+   Under a mask and weights "mean" says nothing by itself: the same batch costs from
    {min(losses.values()):.4f} to {max(losses.values()):.4f}, depending on the denominator.""")
 
 

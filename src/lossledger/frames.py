@@ -80,13 +80,16 @@ Keys = Mapping[str, Key]
 
 
 def align(xp: ArrayLibrary, named: NamedArray, frame: Frame) -> Array:
-    """Place an array by axis names inside `frame`; axes it lacks get length 1."""
+    """Place an array by axis names inside `frame`; axes it lacks get length 1.
+
+    Its own axes may have length 1 too, where all their numbers are equal.
+    """
     if named.axes == frame.axes:
         return named.array
     order = tuple(named.axes.index(a) for a in frame.axes if a in named.axes)
     moved = named.array if order == tuple(range(len(order))) else xp.permute(named.array, order)
-    shape = tuple(n if a in named.axes else 1 for a, n in zip(frame.axes, frame.shape, strict=True))
-    return xp.reshape(moved, shape)
+    lengths = dict(zip(named.axes, named.array.shape, strict=True))
+    return xp.reshape(moved, tuple(lengths.get(a, 1) for a in frame.axes))
 
 
 class AbstractGrouping(ABC):
@@ -219,7 +222,7 @@ class KeyedGrouping(AbstractGrouping):
         """Repeat the elements for each cell and blank those of other cells."""
         full = self.xp.broadcast_to(x, self.frame.shape)
         flat = self.xp.expand(self.xp.reshape(full, (-1,)), 0)
-        return self.xp.where(self._members(), flat, self.xp.detach(flat) * 0 + fill)
+        return self.xp.where(self._members(), flat, self.xp.full_like(flat, fill))
 
     def unrows(self, rows: Array) -> Array:
         """Take each element's number from its own cell's row."""

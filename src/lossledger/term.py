@@ -2,18 +2,19 @@
 """A term: which loss reads which outputs and targets, with which weights and reduction."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Axes, Callable, Mapping, Names, Sequence
 from lossledger.frames import parse_axes
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Elementwise, Loss
-from lossledger.reductions import AbstractReduction, Chain, Mean, parse_reduction
+from lossledger.reductions import AbstractReduction, Chain, parse_reduction
 
 ClassWeight = Sequence[float] | Mapping[str, float] | Mapping[int, float] | Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Term:
     """One line of an objective: loss_weight · reduction(weights, loss(outputs, targets)).
 
@@ -37,44 +38,57 @@ class Term:
         MatchError: If names repeat or class weights don't match the classes.
     """
 
-    outputs: str | tuple[str, ...]
-    loss: Loss | Callable[..., Array]
-    axes: Names
-    target: str | None = None
-    classes: Sequence[str] | int | None = None
-    class_weight: ClassWeight | None = None
-    loss_weight: float | Array = 1.0
-    reduction: AbstractReduction | Chain | str = field(default_factory=Mean)
-    name: str | None = None
-    rows: Names | None = None
-    removes: Names = ()
-    keys: Mapping[str, int] = field(default_factory=dict)
+    outputs: tuple[str, ...]
+    loss: Loss
+    axes: Axes
+    target: str | None
+    classes: Axes | int | None
+    class_weight: Sequence[float] | Array | None
+    loss_weight: float | Array
+    reduction: Chain
+    name: str
+    rows: Axes | None
+    keys: Mapping[str, int]
 
-    def __post_init__(self) -> None:
+    def __init__(  # noqa: PLR0913 - one argument for each part of a line
+        self,
+        outputs: str | tuple[str, ...],
+        loss: Loss | Callable[..., Array],
+        axes: Names,
+        *,
+        target: str | None = None,
+        classes: Sequence[str] | int | None = None,
+        class_weight: ClassWeight | None = None,
+        loss_weight: float | Array = 1.0,
+        reduction: AbstractReduction | Chain | str = "mean",
+        name: str | None = None,
+        rows: Names | None = None,
+        removes: Names = (),
+        keys: Mapping[str, int] | None = None,
+    ) -> None:
         """Normalize what was given in several forms, and check the names."""
-        names = (self.outputs,) if isinstance(self.outputs, str) else tuple(self.outputs)
-        loss = self.loss
+        names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         if not isinstance(loss, AbstractLoss | AbstractOverlapLoss):
-            loss = Elementwise(loss, removes=self.removes, reads=len(names))
-        facts = loss.facts()
-        if facts.reads != len(names):
-            raise MatchError(
-                f"{type(loss).__name__} reads {facts.reads} output(s)",
-                f"Found the outputs {', '.join(names)}",
-                "A name is missing, or the outputs were not given as a tuple",
-                "Pass a tuple of output names in the order that the loss documents",
-            )
-        put = object.__setattr__
-        put(self, "outputs", names)
-        put(self, "loss", loss)
-        put(self, "axes", parse_axes(self.axes))
-        put(self, "target", None if facts.accepts == "none" else self.target or names[0])
-        put(self, "reduction", parse_reduction(self.reduction))
-        put(self, "name", self.name or _snake(loss))
-        put(self, "rows", None if self.rows is None else parse_axes(self.rows, "rows"))
-        if self.classes is not None and not isinstance(self.classes, int):
-            put(self, "classes", parse_axes(tuple(self.classes), "classes"))
-        put(self, "class_weight", _ordered(self.class_weight, self.classes))
+            loss = Elementwise(loss, removes=removes, reads=len(names))
+        _check_reads(loss, names)
+        no_target = loss.facts().accepts == "none"
+        if classes is not None and not isinstance(classes, int):
+            classes = parse_axes(tuple(classes), "classes")
+        settings = {
+            "outputs": names,
+            "loss": loss,
+            "axes": parse_axes(axes),
+            "target": None if no_target else target or names[0],
+            "classes": classes,
+            "class_weight": _ordered(class_weight, classes),
+            "loss_weight": loss_weight,
+            "reduction": parse_reduction(reduction),
+            "name": name or _snake(loss),
+            "rows": None if rows is None else parse_axes(rows, "rows"),
+            "keys": dict(keys or {}),
+        }
+        for setting, value in settings.items():
+            object.__setattr__(self, setting, value)
 
     @property
     def class_names(self) -> Axes | None:
@@ -96,17 +110,31 @@ def _snake(loss: Loss) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("<>")
 
 
-def _ordered(weights: ClassWeight | None, classes: Sequence[str] | int | None) -> ClassWeight | None:
+def _check_reads(loss: Loss, names: tuple[str, ...]) -> None:
+    reads = loss.facts().reads
+    if reads != len(names):
+        raise MatchError(
+            f"{type(loss).__name__} reads {reads} output(s)",
+            f"Found the outputs {', '.join(names)}",
+            "A name is missing, or the outputs were not given as a tuple",
+            "Pass a tuple of output names in the order that the loss documents",
+        )
+
+
+def _ordered(
+    weights: ClassWeight | None, classes: Axes | int | None
+) -> Sequence[float] | Array | None:
     """Return class weights in the order of the classes."""
     if not isinstance(weights, Mapping):
         return weights
-    names = list(range(classes)) if isinstance(classes, int) else list(classes or ())
-    if set(names) != set(weights):
+    names: list[Any] = list(range(classes) if isinstance(classes, int) else classes or ())
+    by_name: dict[Any, float] = dict(weights)
+    if set(names) != set(by_name):
         raise MatchError(
             "`class_weight` by name needs one weight for each class and no other",
-            f"Found weights for {', '.join(map(str, weights)) or 'nothing'} and the classes "
+            f"Found weights for {', '.join(map(str, by_name)) or 'nothing'} and the classes "
             f"{', '.join(map(str, names)) or 'nothing'}",
             "A class is missing or misspelled, or `classes` was not given",
             "Give `classes` and one weight for each of them",
         )
-    return [float(weights[name]) for name in names]  # type: ignore[index]
+    return [float(by_name[name]) for name in names]

@@ -31,6 +31,7 @@ class ArrayLibrary:
         counter: The name of the widest integer for counts.
         readable: Whether values may be read on the host now (no trace, no accelerator).
         asarray: (data, dtype name or None, like) -> an array beside `like`.
+        full_like: (x, number) -> the number everywhere, whatever x holds; no gradient.
         take: (x, index) -> rows of `x` along axis 0; differentiable in `x`.
         take_along: (x, index, axis) -> elements of `x` along `axis`.
         sort_order: x -> indices that sort the last axis from large to small, stable.
@@ -81,6 +82,7 @@ class ArrayLibrary:
     matmul: Binary
     # creation and dtypes
     zeros: Callable[[tuple[int, ...], str, Array], Array]
+    full_like: Callable[[Array, float], Array]
     arange: Callable[[int, Array], Array]
     asarray: Callable[[Any, str | None, Array], Array]
     astype: Callable[[Array, str], Array]
@@ -100,7 +102,7 @@ class ArrayLibrary:
 
     def positive(self, x: Array) -> Array:
         """max(x, 0) with derivative 0 at 0 in every library."""
-        return self.where(x > 0, x, x * 0)
+        return self.where(x > 0, x, self.full_like(x, 0))
 
     def one_hot(self, index: Array, n: int, dtype: str) -> Array:
         """Indicators of `index` on a new last axis of length `n`."""

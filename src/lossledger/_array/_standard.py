@@ -104,6 +104,7 @@ def _creation(xp: Any) -> dict[str, Any]:
 
     return {
         "zeros": lambda shape, dtype, like: xp.zeros(shape, dtype=getattr(xp, dtype)),
+        "full_like": lambda x, value: xp.full_like(x, value),
         "arange": lambda n, like: xp.arange(n),
         "asarray": asarray,
         "astype": astype,

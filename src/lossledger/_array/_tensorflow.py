@@ -77,6 +77,7 @@ def _layout(ops: Any) -> dict[str, Any]:
         "take_along": lambda x, index, axis: ops.take_along_axis(x, index, axis=axis),
         "matmul": ops.matmul,
         "zeros": lambda shape, dtype, like: ops.zeros(shape, dtype=dtype),
+        "full_like": lambda x, value: ops.full_like(x, value),
         "arange": lambda n, like: ops.arange(n, dtype="int64"),
         "asarray": asarray,
         "astype": lambda x, dtype: ops.cast(x, dtype),

@@ -72,6 +72,7 @@ def _layout(torch: Any) -> dict[str, Any]:
         "take": take,
         "take_along": lambda x, index, axis: torch.take_along_dim(x, index, axis),
         "zeros": lambda s, dtype, like: torch.zeros(s, dtype=dtypes[dtype], device=like.device),
+        "full_like": torch.full_like,
         "arange": lambda n, like: torch.arange(n, device=like.device),
         "asarray": asarray,
         "astype": lambda x, dtype: x.to(dtypes[dtype]),

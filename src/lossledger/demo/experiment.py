@@ -188,9 +188,9 @@ def train(job: Job, data: Data, ruler: Recipe, progress: Progress) -> Outcome:
     epochs = []
     for number in range(1, job.epochs + 1):
         steps = []
-        for part in torch.randperm(len(seen.images), generator=order).split(job.batch):
-            if len(part) < job.batch:
-                continue
+        shuffled = torch.randperm(len(seen.images), generator=order)
+        for place in range(0, len(shuffled) - job.batch + 1, job.batch):
+            part = shuffled[place : place + job.batch]
             total, ledger = objective(
                 {OUTPUT: network(seen.images[part])}, {OUTPUT: seen.masks[part]}
             )

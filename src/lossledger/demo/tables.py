@@ -118,14 +118,20 @@ def notes(results: Results) -> list[str]:
     macro = next(each for each in results.changed if each.recipe.name == "macro over class")
     gap = max(abs(o.test.total - o.ruler.total) for o in macro.outcomes)
     lines += [
-        "Own totals belong to different objectives and cannot be compared; the baseline's total "
-        f"and the own means of {NAME} (baseline's cross entropy) are the same measure for all.",
-        f"Macro over class is the baseline itself: on the same outputs the two differ by {gap:.1e}."
-        " Every class has a channel of the same number of pixels, so the mean over classes of "
-        "their means is the mean over all. What the two rows differ by is what rounding alone "
-        "does to a training. Only class × label sets a class's few pixels apart.",
-        "better, worse: every seed beats, or is beaten by, every seed of the baseline by more "
-        "than 0.02 IoU.",
+        (
+            "Own totals belong to different objectives and cannot be compared; the baseline's total "
+            f"and the own means of {NAME} (baseline's cross entropy) are the same measure for all."
+        ),
+        (
+            f"Macro over class is the baseline itself: on the same outputs the two differ by {gap:.1e}."
+            " Every class has a channel of the same number of pixels, so the mean over classes of "
+            "their means is the mean over all. What the two rows differ by is what rounding alone "
+            "does to a training. Only class × label sets a class's few pixels apart."
+        ),
+        (
+            "better, worse: every seed beats, or is beaten by, every seed of the baseline by more "
+            "than 0.02 IoU."
+        ),
     ]
     return lines
 

@@ -10,13 +10,13 @@ from lossledger.engines._watch import RULES, Watch
 from lossledger.engines.reference import Ran, account, gradient, run
 
 __all__ = [
+    "RULES",
     "Account",
     "BatchWeights",
     "CellNames",
     "LeanPlan",
     "Pool",
     "Prepared",
-    "RULES",
     "Ran",
     "Result",
     "Watch",

@@ -2,13 +2,41 @@
 """Numbers against the domains that a loss declares."""
 
 from lossledger._array import ArrayLibrary
-from lossledger._typing import Array
+from lossledger._typing import Array, Callable
 from lossledger.engines._watch import Watch
 from lossledger.frames import Frame
-from lossledger.losses._base import Form
+from lossledger.losses._base import Domain, Form
 from lossledger.term import Term
 
 _SUM_TOLERANCE = 1e-3
+# NaN is outside no domain here: targets are checked for it apart, outputs carry it on.
+_OUTSIDE: dict[Domain, Callable[[Array], Array]] = {
+    "probabilities": lambda x: (x < 0) | (x > 1),
+    "distribution": lambda x: (x < 0) | (x > 1),
+    "positive": lambda x: x <= 0,
+    "nonnegative": lambda x: x < 0,
+    "nonzero": lambda x: x == 0,
+    "above_minus_one": lambda x: x <= -1,
+    "sign": lambda x: (x != 1) & (x != -1),
+}
+_SPELLED: dict[Domain, str] = {
+    "probabilities": "probabilities are asked for",
+    "distribution": "probabilities are asked for",
+    "positive": "numbers above 0 are asked for",
+    "nonnegative": "numbers of at least 0 are asked for",
+    "nonzero": "numbers other than 0 are asked for",
+    "above_minus_one": "numbers above −1 are asked for",
+    "sign": "the numbers −1 and 1 are asked for",
+}
+# What stands where no weight is: inside the domain, so that nothing becomes infinite.
+_HARMLESS: dict[Domain, float] = {
+    "probabilities": 0.5, "distribution": 0.5, "positive": 1.0, "nonzero": 1.0, "sign": 1.0,
+}  # fmt: skip
+
+
+def harmless(domain: Domain) -> float:
+    """Return a number inside a domain."""
+    return _HARMLESS.get(domain, 0.0)
 
 
 def check_targets(
@@ -27,29 +55,32 @@ def check_targets(
         good = (targets >= 0) & (targets < classes) if not xp.is_bool(targets) else targets == targets
         watch.require(_or_dead(good, alive), "labels", lambda: _labels(xp, term, targets, classes))
         return
-    if not xp.is_float(targets):
-        good = _within(term, targets) if not xp.is_bool(targets) else None
-    else:
-        good = _within(term, targets)
+    if xp.is_bool(targets):
+        targets = xp.astype(targets, "int32")
+    outside = _OUTSIDE.get(term.loss.facts().targets)
+    good = None if outside is None else ~outside(targets)
+    if xp.is_float(targets):
         good = xp.isfinite(targets) if good is None else good & xp.isfinite(targets)
     if good is not None:
-        watch.require(_or_dead(good, alive), "targets", lambda: _range(xp, term, targets, alive))
+        good = _or_dead(good, alive)
+        watch.require(good, "targets", lambda: _range(xp, term, targets, alive, good))
 
 
 def check_outputs(
     xp: ArrayLibrary, term: Term, frame: Frame, outputs: tuple[Array, ...], watch: Watch
 ) -> None:
     """Require that outputs lie in the loss's domain, as far as that can be seen."""
-    domain = term.loss.facts().outputs
-    found = lambda: f"Found output `{term.outputs[0]}` outside it ({domain} are asked for)"  # noqa: E731
-    for output in outputs:
-        if domain in ("probabilities", "distribution"):
-            watch.require(~((output < 0) | (output > 1)), "outputs", found)
-        if domain == "positive":
-            watch.require(~(output <= 0), "outputs", found)
+    domains = term.loss.facts().domains
+    for name, output, domain in zip(term.outputs, outputs, domains, strict=True):
+        if domain in _OUTSIDE:
+            rule = "outputs" if domain in ("probabilities", "distribution") else "numbers"
+            found = f"Found output `{name}` of `{term.name}` outside it ({_SPELLED[domain]})"
+            watch.require(~_OUTSIDE[domain](output), rule, lambda f=found: f)  # type: ignore[misc]
+    domain = domains[0]
     if domain == "distribution":
         sums = xp.sum(outputs[0], axis=frame.axes.index("class"))
-        watch.require(~(xp.abs(sums - 1) > _SUM_TOLERANCE), "outputs", found)
+        found = f"Found rows of output `{term.outputs[0]}` that do not sum to 1"
+        watch.require(~(xp.abs(sums - 1) > _SUM_TOLERANCE), "outputs", lambda: found)
     if domain == "logits" and xp.readable(outputs[0]):
         _check_logits(xp, term, frame, xp.detach(outputs[0]), watch)
 
@@ -58,6 +89,7 @@ def _check_logits(
     xp: ArrayLibrary, term: Term, frame: Frame, output: Array, watch: Watch
 ) -> None:
     """Refuse numbers that are probabilities beyond doubt."""
+    output = xp.detach(output)
     softmax = term.loss.facts().scores == "softmax"
     corner = output[(0,) * (len(frame.shape) - 1)] if softmax else None
     if softmax and frame.axes[-1] == "class" and abs(float(xp.sum(corner)) - 1) > _SUM_TOLERANCE:
@@ -81,19 +113,6 @@ def _check_logits(
         watch.require(output != output, "outputs", lambda: found)
 
 
-def _within(term: Term, targets: Array) -> Array | None:
-    domain = term.loss.facts().targets
-    if domain in ("probabilities", "distribution"):
-        return (targets >= 0) & (targets <= 1)
-    if domain == "sign":
-        return (targets == 1) | (targets == -1)
-    if domain == "positive":
-        return targets > 0
-    if domain == "nonnegative":
-        return targets >= 0
-    return None
-
-
 def _or_dead(good: Array, alive: Array | None) -> Array:
     return good if alive is None else good | ~alive
 
@@ -105,10 +124,13 @@ def _labels(xp: ArrayLibrary, term: Term, targets: Array, classes: int | None) -
     )
 
 
-def _range(xp: ArrayLibrary, term: Term, targets: Array, alive: Array | None) -> str:
-    domain = term.loss.facts().targets
+def _range(
+    xp: ArrayLibrary, term: Term, targets: Array, alive: Array | None, good: Array
+) -> str:
     seen = targets if alive is None else xp.where(alive, targets, targets * 0)
+    bad = int(xp.sum(xp.astype(~good, xp.counter(good))))
     return (
         f"Found numbers from {float(xp.min(seen)):.4g} to {float(xp.max(seen)):.4g} in target "
-        f"`{term.target}` of `{term.name}`; domain: {domain}"
+        f"`{term.target}` of `{term.name}`, {bad} of them outside its domain: "
+        + _SPELLED.get(term.loss.facts().targets, "finite numbers")
     )

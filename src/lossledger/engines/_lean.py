@@ -34,7 +34,8 @@ class LeanPlan:
 
     term: Term
     rank: int
-    class_axis: int
+    classes: int | None
+    weight: float
 
 
 def lean_plan(term: Term) -> LeanPlan | None:
@@ -46,9 +47,9 @@ def lean_plan(term: Term) -> LeanPlan | None:
     if not (plain_loss and plain_mean and plain_weight):
         return None
     # torch has the class axis second; one row axis is the case where overhead matters.
-    if len(term.axes) != 2 or term.axes[1] != "class" or term.rows is not None or term.keys:  # noqa: PLR2004
+    if len(term.axes) != 2 or term.axes[1] != "class" or term.rows is not None or term.keys:
         return None
-    return LeanPlan(term, len(term.axes), 1)
+    return LeanPlan(term, len(term.axes), term.class_count, float(term.loss_weight))
 
 
 def run_lean(plan: LeanPlan, outputs: Array, targets: Array) -> Result | None:
@@ -68,39 +69,40 @@ def run_lean(plan: LeanPlan, outputs: Array, targets: Array) -> Result | None:
     except IndexError:
         return None  # a label out of range: the reference engine explains it
     account, cells = _book(plan, log_p.detach().numpy(), targets.numpy())
-    weight = plan.term.loss_weight
+    weight = plan.weight
     statistic = SumStatistic(account.numerator.sum(), targets.shape[0])
     pooled = Pool(plan.term, _SCALAR, statistic, 0, ())
     return Result(value if weight == 1 else value * weight, account, cells, pooled)
 
 
 def _fits(torch: Any, plan: LeanPlan, outputs: Array, targets: Array) -> bool:
-    if torch.compiler.is_compiling() or outputs.dtype not in (torch.float32, torch.float64):
-        return False
     shape = outputs.shape
-    if len(shape) != plan.rank or targets.shape != shape[:1] or targets.dtype != torch.int64:
+    if len(shape) != plan.rank or targets.shape != shape[:1] or targets.dtype is not torch.int64:
         return False
-    on_host = outputs.device.type == "cpu" and targets.device.type == "cpu"
-    count = plan.term.class_count
-    named = count is None or count == shape[1]
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(outputs)  # noqa: SLF001 - no public name
-    return on_host and named and shape[0] > 0 and shape[1] > 0 and not wrapped
+    if outputs.dtype is not torch.float32 and outputs.dtype is not torch.float64:
+        return False
+    if not (outputs.is_cpu and targets.is_cpu) or plan.classes not in (None, shape[1]):
+        return False
+    if torch.compiler.is_compiling() or 0 in shape:
+        return False
+    wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # noqa: SLF001 - no public name
+    plain: bool = not wrapped(outputs)
+    return plain
 
 
 def _probable(logits: Any) -> bool:
     """Whether the first row may be a distribution; its first number alone says no, mostly."""
-    return 0 < logits.item(0) < 1 and abs(logits[0].sum() - 1) < 1e-2  # noqa: PLR2004
+    return 0 < logits.item(0) < 1 and abs(logits[0].sum() - 1) < 1e-2
 
 
 def _book(plan: LeanPlan, log_p: Any, labels: Any) -> tuple[Account, CellNames]:
     """Sum by class in float64, and count decisions, on the host."""
     rows, classes = log_p.shape
-    numerator = np.bincount(labels, -log_p[np.arange(rows), labels], classes)
+    numerator = -np.bincount(labels, log_p[np.arange(rows), labels], classes)
     count = np.bincount(labels, None, classes)
     predicted = log_p.argmax(1)
     right = np.bincount(labels[predicted == labels], None, classes)
-    weight = float(plan.term.loss_weight)
-    contribution = numerator * (weight / rows)
+    contribution = numerator * (plan.weight / rows)
     booked = Account(
         contribution=contribution,
         numerator=numerator,
@@ -108,7 +110,7 @@ def _book(plan: LeanPlan, log_p: Any, labels: Any) -> tuple[Account, CellNames]:
         count=count,
         curvature=_ZERO,
         total=contribution.sum(),
-        loss_weight=np.float64(weight),
+        loss_weight=np.float64(plan.weight),
         hits=np.array((right, np.bincount(predicted, None, classes), count)),
     )
     return booked, CellNames(("class",), (classes,))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A term's merged statistic and what turns it into the term's value."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
-from lossledger._array import ArrayLibrary
+from lossledger._array import ArrayLibrary, is_array
 from lossledger._errors import ReductionError
 from lossledger._typing import Array
 from lossledger.engines._overlap import finalize_cells
@@ -56,12 +56,22 @@ class Pool:
 
 def pool(ran: Ran) -> Pool:
     """Return the pool of one batch."""
-    term = ran.prepared.term
+    term, xp = ran.prepared.term, ran.prepared.xp
     if ran.overlap is not None and "batch" in ran.overlap.grouping.removed:
         rest = ran.evaluated.following(0)
-        return Pool(term, ran.overlap.grouping.cells, ran.overlap.statistic, -1, rest)
+        return Pool(
+            term, ran.overlap.grouping.cells, _detached(xp, ran.overlap.statistic), -1, rest
+        )
     at = ran.evaluated.batch_at
     step = ran.evaluated.steps[at]
-    return Pool(
-        term, step.grouping.cells, step.statistic, at, ran.evaluated.following(at + 1)
-    )
+    statistic = _detached(xp, step.statistic)
+    return Pool(term, step.grouping.cells, statistic, at, ran.evaluated.following(at + 1))
+
+
+def _detached(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
+    """Return a statistic that holds no graph."""
+    if isinstance(statistic, ChannelStatistic):
+        return replace(statistic, sums=tuple(xp.detach(s) for s in statistic.sums))
+    arrays = {f.name: getattr(statistic, f.name) for f in fields(statistic)}  # type: ignore[arg-type]
+    found = {name: xp.detach(a) for name, a in arrays.items() if is_array(a)}
+    return replace(statistic, **found)  # type: ignore[type-var]

@@ -6,11 +6,18 @@ from dataclasses import dataclass, field
 from lossledger._array import ArrayLibrary
 from lossledger._errors import DomainError, ShapeError
 from lossledger._typing import Array, Mapping
-from lossledger.engines._domain import check_outputs, check_targets
-from lossledger.engines._shapes import frame_of, read_weight, target_form, values_frame
+from lossledger.engines._domain import check_outputs, check_targets, harmless
+from lossledger.engines._shapes import (
+    frame_of,
+    read_weight,
+    target_form,
+    targets_frame,
+    values_frame,
+)
 from lossledger.engines._watch import Watch
 from lossledger.frames import Frame, Key, NamedArray, align
 from lossledger.losses import AbstractOverlapLoss, Inputs
+from lossledger.losses._base import Domain, Form
 from lossledger.term import Term
 from lossledger.weighting import Factor, kept
 
@@ -66,24 +73,28 @@ def prepare(
     xp = watch.xp
     facts = term.loss.facts()
     frame = frame_of(term, outputs)
-    form = target_form(xp, term, frame, targets)
     left = values_frame(term, frame)
+    form = target_form(xp, term, frame, targets)
     work = _work_dtype(xp, term, outputs)
     classes = _class_count(term, frame)
     factors = _factors(xp, term, frame, form, targets, weights, watch)
     coupled = facts.removes + (("class",) if facts.scores == "softmax" else ())
     free = frame.without(coupled)
     alive = kept(xp, factors, free, {}, free.axes)
-    check_targets(xp, term, form, targets, classes, _on_targets(xp, alive, free, frame, form), watch)
-    clean_targets = _clean_targets(xp, form, targets, alive, free, frame, work)
+    on_targets = _on_targets(xp, term, factors, alive, free, frame, form)
+    check_targets(xp, term, form, targets, classes, on_targets, watch)
+    clean_targets = _clean_targets(xp, term, form, targets, alive, on_targets, free, work)
     if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
         clean_targets, form = _indicators(xp, clean_targets, frame, work), "dense"
     class_weight = _class_weight(xp, term, outputs[0], classes, work, watch)
     within = _weighs_within(term, form)
-    inputs = Inputs(frame, form, classes, class_weight if within else None)
+    inputs = Inputs(frame, form, classes, class_weight if within else None, alive)
     keys = _keys(xp, term, inputs, clean_targets, weights)
     factors += _class_factor(xp, class_weight, within, inputs, clean_targets, left)
-    safe = tuple(_safe_outputs(xp, xp.astype(o, work), alive, free, frame, term) for o in outputs)
+    safe = tuple(
+        _safe_output(xp, xp.astype(output, work), alive, free, frame, domain)
+        for output, domain in zip(outputs, facts.domains, strict=True)
+    )
     check_outputs(xp, term, frame, safe, watch)
     return Prepared(
         term, xp, safe, clean_targets, inputs, left, keys, factors,
@@ -121,22 +132,22 @@ def _factors(
     xp: ArrayLibrary,
     term: Term,
     frame: Frame,
-    form: str,
+    form: Form,
     targets: Array,
     weights: BatchWeights,
     watch: Watch,
 ) -> tuple[Factor, ...]:
     """Name every source of weight that comes with the batch, placed by axes."""
-    targets_frame = frame.without(("class",)) if form == "index" else frame
+    beside = targets_frame(term, frame, form)
     found: list[Factor] = []
     ignored = getattr(term.loss, "ignore_index", None)
     if ignored is not None and targets is not None:
-        found.append(Factor("ignore_index", targets != ignored, targets_frame.axes))
+        found.append(Factor("ignore_index", targets != ignored, beside.axes))
     for name in ("mask", "sample_weight", "element_weight"):
         given = getattr(weights, name)
         if given is None:
             continue
-        placed = read_weight(xp, name, given, term, targets_frame)
+        placed = read_weight(name, given, term, beside, values_frame(term, frame))
         factor = Factor(name, placed.array, placed.axes)
         if not xp.is_bool(factor.array):
             good = xp.isfinite(factor.array) & (factor.array >= 0) if xp.is_float(
@@ -241,8 +252,18 @@ def _positive(xp: ArrayLibrary, term: Term, inputs: Inputs, targets: Array) -> A
 
 
 def _on_targets(
-    xp: ArrayLibrary, alive: Array | None, free: Frame, frame: Frame, form: str
+    xp: ArrayLibrary,
+    term: Term,
+    factors: tuple[Factor, ...],
+    alive: Array | None,
+    free: Frame,
+    frame: Frame,
+    form: Form,
 ) -> Array | None:
+    """Where targets have weight, at the targets' own axes."""
+    if form == "rows":
+        own = targets_frame(term, frame, form)
+        return kept(xp, factors, own, {}, own.axes)
     if alive is None or form == "index":
         return alive
     return align(xp, NamedArray(alive, free.axes), frame)
@@ -250,23 +271,28 @@ def _on_targets(
 
 def _clean_targets(
     xp: ArrayLibrary,
-    form: str,
+    term: Term,
+    form: Form,
     targets: Array,
     alive: Array | None,
+    on_targets: Array | None,
     free: Frame,
-    frame: Frame,
     work: str,
 ) -> Array:
-    """Targets in the dtype of the work, 0 where no weight is."""
+    """Targets in the dtype of the work, with a harmless number where no weight is."""
     if form == "none" or (form == "free" and alive is None):
         return targets
     if form == "free":
         return _clean_free(xp, targets, alive, free)
-    cast = xp.astype(targets, "int64" if xp.counter(targets) == "int64" else "int32")
-    cast = cast if form == "index" else xp.astype(targets, work)
-    if alive is None:
+    if form == "index":
+        cast = xp.astype(targets, "int64" if xp.counter(targets) == "int64" else "int32")
+    else:
+        cast = xp.astype(targets, work)
+    if on_targets is None:
         return cast
-    return xp.where(_on_targets(xp, alive, free, frame, form), cast, _zeros(xp, cast))
+    domain = term.loss.facts().targets
+    fill = harmless(domain) if domain in ("positive", "nonzero", "sign") else 0
+    return xp.where(on_targets, cast, _zeros(xp, cast) + fill)
 
 
 def _clean_free(xp: ArrayLibrary, targets: Array, alive: Array, free: Frame) -> Array:
@@ -289,13 +315,11 @@ def _zeros(xp: ArrayLibrary, like: Array) -> Array:
     return xp.zeros(tuple(like.shape), xp.dtype(like), like)
 
 
-def _safe_outputs(
-    xp: ArrayLibrary, output: Array, alive: Array | None, free: Frame, frame: Frame, term: Term
+def _safe_output(
+    xp: ArrayLibrary, output: Array, alive: Array | None, free: Frame, frame: Frame, domain: Domain
 ) -> Array:
-    """Outputs with a number inside the loss's domain where no weight is."""
+    """An output with a number inside the loss's domain where no weight is."""
     if alive is None:
         return output
-    domain = term.loss.facts().outputs
-    fill = _zeros(xp, output) + (0.5 if domain in ("probabilities", "distribution", "positive") else 0.0)
+    fill = _zeros(xp, output) + harmless(domain)
     return xp.where(align(xp, NamedArray(alive, free.axes), frame), output, fill)
-

@@ -47,31 +47,45 @@ def frame_of(term: Term, outputs: tuple[Array, ...]) -> Frame:
 
 def values_frame(term: Term, frame: Frame) -> Frame:
     """Return the axes of a term's values (of its channels, for a loss of sums)."""
-    removes = term.loss.facts().removes
-    missing = [a for a in removes if a not in frame.axes]
+    facts = term.loss.facts()
+    missing = [a for a in (*facts.removes, *facts.lacks) if a not in frame.axes]
     if missing:
         raise MatchError(
-            f"{type(term.loss).__name__} needs the axis {', '.join(missing)}",
+            f"{type(term.loss).__name__} needs the axis {', '.join(dict.fromkeys(missing))}",
             f"Found the axes {' '.join(frame.axes)}",
-            "The class axis has another name in `axes`",
-            f"Name it {', '.join(missing)!r}",
+            f"The {missing[0]} axis has another name in `axes`",
+            f"Name it {missing[0]!r}",
         )
-    return frame.without(removes)
+    return frame.without(facts.removes)
+
+
+def targets_frame(term: Term, frame: Frame, form: Form) -> Frame:
+    """Return the axes of a term's targets; those of the values, where targets have none."""
+    facts = term.loss.facts()
+    if form == "dense":
+        return frame
+    if form == "index":
+        return frame.without(("class",))
+    return frame.without(facts.lacks if form == "rows" else facts.removes)
 
 
 def target_form(xp: ArrayLibrary, term: Term, frame: Frame, targets: Array) -> Form:
-    """Decide by shape and dtype whether targets are indices or have the outputs' axes.
+    """Decide by shape and dtype which axes of the outputs the targets have.
 
     Raises:
         ShapeError: If they are neither.
         DomainError: If indices are floats.
     """
-    accepts = term.loss.facts().accepts
-    if accepts == "none":
-        return "none"
-    if accepts == "free":
-        return "free"
+    facts = term.loss.facts()
+    accepts = facts.accepts
+    if accepts == "none" or accepts == "free":
+        return accepts
     shape = tuple(targets.shape)
+    if accepts == "rows":
+        own = frame.without(facts.lacks)
+        if shape == own.shape:
+            return "rows"
+        raise _no_match(term, frame, own, shape)
     if shape == frame.shape:
         return "dense"
     rows = frame.without(("class",))
@@ -84,11 +98,11 @@ def target_form(xp: ArrayLibrary, term: Term, frame: Frame, targets: Array) -> F
                 "Cast the labels to an integer dtype",
             )
         return "index"
-    raise _no_match(term, frame, rows, shape, accepts == "classes")
+    raise _no_match(term, frame, rows, shape)
 
 
 def read_weight(
-    xp: ArrayLibrary, name: str, given: Array | NamedArray, term: Term, targets: Frame
+    name: str, given: Array | NamedArray, term: Term, targets: Frame, values: Frame
 ) -> NamedArray:
     """Name the axes of a mask or weight: those of the targets, or `batch` alone.
 
@@ -96,9 +110,10 @@ def read_weight(
         ShapeError: If no reading fits, or two do.
     """
     if isinstance(given, NamedArray):
-        return _named(name, given, term, targets)
+        return _named(name, given, term, targets, values)
     shape = tuple(given.shape)
-    readings = [targets, targets.without(("class",)), targets.only(("batch",))]
+    narrower = (("class",), term.loss.facts().removes)
+    readings = [targets, *(targets.without(a) for a in narrower), targets.only(("batch",))]
     fitting: list[Frame] = []
     for reading in readings:
         if reading.shape == shape and reading not in fitting and reading.axes:
@@ -116,10 +131,13 @@ def read_weight(
     )
 
 
-def _named(name: str, given: NamedArray, term: Term, targets: Frame) -> NamedArray:
+def _named(
+    name: str, given: NamedArray, term: Term, targets: Frame, values: Frame
+) -> NamedArray:
     shape = tuple(given.array.shape)
-    unknown = [a for a in given.axes if a not in targets.axes]
-    expected = () if unknown else tuple(targets.length(a) for a in given.axes)
+    lengths = dict(zip(targets.axes + values.axes, targets.shape + values.shape, strict=True))
+    unknown = [a for a in given.axes if a not in lengths]
+    expected = () if unknown else tuple(lengths[a] for a in given.axes)
     if unknown or shape != expected:
         raise ShapeError(
             f"`{name}` must have axes and lengths of the targets of `{term.name}`",
@@ -130,13 +148,16 @@ def _named(name: str, given: NamedArray, term: Term, targets: Frame) -> NamedArr
     return given
 
 
-def _no_match(
-    term: Term, frame: Frame, rows: Frame, shape: tuple[int, ...], index: bool
-) -> ShapeError:
+def _no_match(term: Term, frame: Frame, rows: Frame, shape: tuple[int, ...]) -> ShapeError:
+    accepts = term.loss.facts().accepts
     cause = "The target belongs to another output, or an axis is missing"
-    remedy = f"Pass targets of shape {frame.shape}"
-    if index:
-        remedy = f"Pass class indices of shape {rows.shape}, or {frame.shape} with one number a class"
+    remedies = {
+        "same": f"Pass targets of shape {frame.shape}",
+        "rows": f"Pass targets of shape {rows.shape}",
+        "classes": f"Pass class indices of shape {rows.shape}, or {frame.shape} with one number "
+        "a class",
+    }
+    remedy = remedies[accepts]
     if len(shape) != len(frame.shape) or 1 in shape or 1 in frame.shape:
         squeezed = [tuple(n for n in s if n != 1) for s in (shape, frame.shape, rows.shape)]
         if squeezed[0] in squeezed[1:]:
@@ -144,7 +165,7 @@ def _no_match(
     if isinstance(term.loss, AbstractOverlapLoss) and shape == rows.shape:
         cause = "Class indices were given to a loss of independent sigmoid channels"
         remedy = "Use kind='softmax', or pass one mask a class"
-    allowed = f"{frame}" + (f" or {rows}" if index else "")
+    allowed = {"same": f"{frame}", "rows": f"{rows}", "classes": f"{frame} or {rows}"}[accepts]
     return ShapeError(
         f"Target `{term.target}` of `{term.name}` must have the axes {allowed}",
         f"Found outputs {frame} and targets of shape {shape}",

@@ -12,8 +12,8 @@ from lossledger._errors import DomainError, MatchError, ReductionError
 from lossledger._typing import Array, Axes
 from lossledger.engines import RULES, Account, CellNames, Pool
 from lossledger.ledger._query import gather, overlooked
-from lossledger.ledger._tree import on_host
 from lossledger.ledger._rows import Row, cell_rows, with_share
+from lossledger.ledger._tree import on_host
 from lossledger.report.text import ledger_html, ledger_table, plain
 from lossledger.statistics import TopStatistic
 
@@ -102,7 +102,8 @@ class Ledger:
             )
         xp = library_of(self.summed)
         if library_of(other.summed) is not xp:
-            return on_host(self) + on_host(other)
+            merged: Self = on_host(self) + on_host(other)
+            return merged
         pairs = zip(self.regularizers, other.regularizers, strict=True)
         return type(self)(
             tuple(_merged(xp, a, b) for a, b in zip(self.books, other.books, strict=True)),

@@ -9,12 +9,13 @@ from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Axes, Mapping, Names
 from lossledger.frames import Frame
 
-Accepts = Literal["same", "classes", "free", "none"]
+Accepts = Literal["same", "classes", "rows", "free", "none"]
 Domain = Literal[
-    "any", "logits", "probabilities", "positive", "nonnegative", "sign", "labels", "distribution"
-]
+    "any", "logits", "probabilities", "positive", "nonnegative", "nonzero", "above_minus_one",
+    "sign", "labels", "distribution",
+]  # fmt: skip
 Scores = Literal["sigmoid", "softmax"]
-Form = Literal["dense", "index", "free", "none"]
+Form = Literal["dense", "index", "rows", "free", "none"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Facts:
 
     Attributes:
         accepts: Targets with the axes of the outputs ("same"), class indices or one
-            number a class ("classes"), whatever the callable wants ("free"), or "none".
-        outputs: Domain of the outputs.
+            number a class ("classes"), the axes of the outputs less those in `lacks` ("rows"),
+            whatever the callable wants ("free"), or "none".
+        outputs: Domain of the outputs: one for all, or one for each.
         targets: Domain of the targets.
         removes: Axes of the outputs that the values no longer have.
+        lacks: Axes of the outputs that targets of the form "rows" do not have.
         reads: Number of outputs read.
         scores: How outputs decide for a class, for the counts of hits; None if they don't.
         labels: Whether each element has a positive or negative label (target > 1/2).
@@ -36,9 +39,10 @@ class Facts:
     """
 
     accepts: Accepts
-    outputs: Domain = "any"
+    outputs: Domain | tuple[Domain, ...] = "any"
     targets: Domain = "any"
     removes: Axes = ()
+    lacks: Axes = ()
     reads: int = 1
     scores: Scores | None = None
     labels: bool = False
@@ -46,18 +50,27 @@ class Facts:
     candidates: bool = False
     source: str = ""
 
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """Domain of each output."""
+        return self.outputs if isinstance(self.outputs, tuple) else (self.outputs,) * self.reads
+
 
 @dataclass(frozen=True)
 class Inputs:
     """What is known of a batch before its numbers: axes, form of the targets, classes.
 
-    `class_weight` is set only where the loss weighs classes inside its values.
+    Attributes:
+        class_weight: Set only where the loss weighs classes inside its values.
+        alive: Where elements have weight, over the axes of the values (length 1 where all
+            agree): what compares samples leaves the others out. None for everywhere.
     """
 
     frame: Frame
     form: Form
     classes: int | None
     class_weight: Array | None = None
+    alive: Array | None = None
 
     @property
     def class_axis(self) -> int:

@@ -45,9 +45,7 @@ def _distinct(terms: list[Term]) -> list[Term]:
         counts[name] = counts.get(name, 0) + 1
         name = name if counts[name] == 1 else f"{name}_{counts[name]}"
         named.append(
-            Term(
-                term.outputs, term.loss, axes=term.axes, loss_weight=term.loss_weight, name=name
-            )
+            Term(term.outputs, term.loss, axes=term.axes, loss_weight=term.loss_weight, name=name)
         )
     return named
 

@@ -58,9 +58,7 @@ def _unique(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _by_name(
-    what: str, given: Tree, names: list[str], skip: tuple[str, ...]
-) -> dict[str, Array]:
+def _by_name(what: str, given: Tree, names: list[str], skip: tuple[str, ...]) -> dict[str, Array]:
     if isinstance(given, Mapping):
         missing = [n for n in names if n not in given]
         extra = [n for n in given if n not in names and n not in skip]
@@ -146,7 +144,7 @@ def _weight(kind: str, given: Given, term: Term, terms: tuple[Term, ...]) -> Any
                 f"Use {', '.join(sorted(str(n) for n in known if n))}",
             )
         names = [term.name, *term.outputs, term.target]
-        hits = [given[n] for n in dict.fromkeys(names) if n in given]
+        hits = [given[n] for n in dict.fromkeys(names) if n is not None and n in given]
         if len(hits) > 1:
             raise MatchError(
                 f"Only one `{kind}` may reach the term `{term.name}`",

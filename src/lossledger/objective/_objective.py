@@ -48,15 +48,13 @@ class Objective:
         (5.0, 2)
     """
 
-    def __init__(
-        self, *parts: Term | AbstractRegularizer, skip: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, *parts: Term | AbstractRegularizer, skip: Sequence[str] = ()) -> None:
         """Sort the parts and check their names."""
         self.terms = tuple(p for p in parts if isinstance(p, Term))
         self.regularizers = tuple(p for p in parts if isinstance(p, AbstractRegularizer))
         self.skip = tuple(skip)
         _check_parts(parts, self.terms)
-        self._exactness = {str(t.name): exactness(t) for t in self.terms}
+        self._exactness = {t.name: exactness(t) for t in self.terms}
         self._notes = {n: _note(t, self._exactness[n]) for n, t in _by_name(self.terms)}
         alone = len(self.terms) == 1 and not self.regularizers
         self._plain = lean_plan(self.terms[0]) if alone else None
@@ -113,19 +111,38 @@ class Objective:
         Returns:
             The total, differentiable in the arrays' own library, and its ledger.
         """
-        if self._plain is not None and is_array(outputs) and not keys:
-            if mask is None and sample_weight is None and element_weight is None:
-                lean = run_lean(self._plain, outputs, targets)
-                if lean is not None:
-                    return lean.weighted, self._lean_ledger(lean)
+        bare = mask is None and sample_weight is None and element_weight is None and not keys
+        if bare and self._plain is not None:
+            lean = run_lean(self._plain, outputs, targets)
+            if lean is not None:
+                return lean.weighted, self._lean_ledger(lean)
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
         watch = Watch(call.xp)
         results = [compute(t, *_read(t, call), watch) for t in self.terms]
         return self._total(call.xp, watch, results, parameters)
 
-    def loss(self, outputs: Tree, targets: Tree = None, **options: Any) -> Array:
-        """Return the total alone; options as in the call."""
-        return self(outputs, targets, **options)[0]
+    def loss(
+        self,
+        outputs: Tree,
+        targets: Tree = None,
+        *,
+        mask: Given = None,
+        sample_weight: Given = None,
+        element_weight: Given = None,
+        keys: Mapping[str, Array] | None = None,
+        parameters: Tree = None,
+    ) -> Array:
+        """Return the total alone; arguments as in the call."""
+        total, _ = self(
+            outputs,
+            targets,
+            mask=mask,
+            sample_weight=sample_weight,
+            element_weight=element_weight,
+            keys=keys,
+            parameters=parameters,
+        )
+        return total
 
     def values(
         self,
@@ -138,28 +155,33 @@ class Objective:
         keys: Mapping[str, Array] | None = None,
     ) -> dict[str, Array]:
         """Return the unreduced values of every term by name; of a loss of sums, its cells."""
-        _, _, ran = self._run(outputs, targets, mask, sample_weight, element_weight, keys)
-        return {
-            str(r.prepared.term.name): r.values if r.overlap is None else r.overlap.cells
-            for r in ran
-        }
+        call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
+        ran = self._run(call, Watch(call.xp))
+        found = {}
+        for each in ran:
+            cells = each.values if each.overlap is None else each.overlap.cells
+            found[each.prepared.term.name] = cells
+        return found
 
     def value_and_grad(
-        self, outputs: Tree, targets: Tree = None, *, parameters: Tree = None, **options: Any
+        self,
+        outputs: Tree,
+        targets: Tree = None,
+        *,
+        mask: Given = None,
+        sample_weight: Given = None,
+        element_weight: Given = None,
+        keys: Mapping[str, Array] | None = None,
+        parameters: Tree = None,
     ) -> tuple[Array, Ledger, Tree]:
-        """Return (total, ledger, gradient) with closed-form derivatives: NumPy needs no autodiff.
+        """Return (total, ledger, gradient) by closed-form derivatives: NumPy has no autodiff.
 
         The gradient has the structure of `outputs`; regularizers do not depend on outputs.
         """
-        names = ("mask", "sample_weight", "element_weight", "keys")
-        given = [options.pop(name, None) for name in names]
-        if options:
-            raise TypeError(f"value_and_grad() got unexpected options {sorted(options)}")
-        call = self._match(outputs, targets, *given)
+        call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
         watch = Watch(call.xp)
         ran = self._run(call, watch)
-        results = [result_of(r) for r in ran]
-        total, ledger = self._total(call.xp, watch, results, parameters)
+        total, ledger = self._total(call.xp, watch, [result_of(r) for r in ran], parameters)
         slopes: dict[str, Array] = {}
         for each in ran:
             term = each.prepared.term
@@ -168,19 +190,24 @@ class Objective:
                 slopes[name] = slopes[name] + slope if name in slopes else slope
         return total, ledger, _like(outputs, slopes)
 
-    def statistics(self, outputs: Tree, targets: Tree = None, **options: Any) -> Whole:
-        """Return the batch's mergeable statistics, detached; options as in the call."""
-        given = [options.get(n) for n in ("mask", "sample_weight", "element_weight", "keys")]
-        call = self._match(outputs, targets, *given)
-        xp, ran = call.xp, self._run(call, Watch(call.xp))
-        first = ran[0].prepared
-        axes = first.inputs.frame
-        return Whole(
-            {str(r.prepared.term.name): pool(r) for r in ran},
-            {str(r.prepared.term.name): _weight(xp, r) for r in ran},
-            axes.length("batch") if "batch" in axes.axes else 1,
-            1,
-        )
+    def statistics(
+        self,
+        outputs: Tree,
+        targets: Tree = None,
+        *,
+        mask: Given = None,
+        sample_weight: Given = None,
+        element_weight: Given = None,
+        keys: Mapping[str, Array] | None = None,
+    ) -> Whole:
+        """Return the batch's mergeable statistics, detached; arguments as in the call."""
+        call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
+        ran = self._run(call, Watch(call.xp))
+        frame = ran[0].prepared.inputs.frame
+        samples = frame.length("batch") if "batch" in frame.axes else 1
+        pools = {r.prepared.term.name: pool(r) for r in ran}
+        weights = {r.prepared.term.name: _weight(call.xp, r) for r in ran}
+        return Whole(pools, weights, samples, 1)
 
     def _match(
         self,
@@ -220,25 +247,25 @@ class Objective:
         return Ledger((book,), (), result.account.total, 1.0, None)
 
     def _book(self, term: Term, result: Result) -> Book:
-        note = self._notes[str(term.name)]
+        note = self._notes[term.name]
         return Book(note, result.cells, result.account, keep_pool(result.pool))
 
 
 def _note(term: Term, split: Exactness) -> Note:
     return Note(
-        str(term.name), ", ".join(term.outputs), term.class_names, str(term.reduction),
+        term.name, ", ".join(term.outputs), term.class_names, str(term.reduction),
         split.kind, split.reason,
     )  # fmt: skip
 
 
 def _by_name(terms: tuple[Term, ...]) -> list[tuple[str, Term]]:
-    return [(str(term.name), term) for term in terms]
+    return [(term.name, term) for term in terms]
 
 
 def _read(term: Term, call: Call) -> tuple[tuple[Array, ...], Array, BatchWeights]:
     outputs = tuple(call.outputs[n] for n in term.outputs)
     targets = None if term.target is None else call.targets[term.target]
-    return outputs, targets, call.weights[str(term.name)]
+    return outputs, targets, call.weights[term.name]
 
 
 def _weight(xp: ArrayLibrary, ran: Ran) -> Array:
@@ -263,7 +290,7 @@ def _check_parts(parts: tuple[Any, ...], terms: tuple[Term, ...]) -> None:
             "A loss was passed without ll.Term(...) around it",
             "Write ll.Term('output', loss, axes='batch class')",
         )
-    names = [str(p.name) for p in parts]
+    names = [p.name for p in parts]
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise MatchError(

@@ -101,12 +101,6 @@ class Chain:
 
     stages: tuple[AbstractReduction, ...]
 
-    def __str__(self) -> str:
-        """Write with the settings that differ from the default."""
-        shown = [f for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]
-        settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
-        return f"{type(self).__name__}({settings})"
-
     def then(self, following: "AbstractReduction | Chain") -> "Chain":
         """Append a stage, or all stages of another chain."""
         more = following.stages if isinstance(following, Chain) else (following,)

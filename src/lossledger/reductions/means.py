@@ -2,7 +2,7 @@
 """Sums and means, each with its denominator named."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import ReductionError
@@ -132,8 +132,8 @@ class RootMean(AbstractReduction):
     over: Names | None = None
     by: Names | None = None
     empty: Empty = "zero"
-
     split: ClassVar[Split] = "smooth"
+    attribution: ClassVar[float] = 2.0
 
     def statistic(
         self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
@@ -185,7 +185,7 @@ def parse_reduction(reduction: AbstractReduction | Chain | str) -> Chain:
     if isinstance(reduction, AbstractReduction):
         return Chain((reduction,))
     named: dict[Any, AbstractReduction] = {"mean": Mean(), "sum": Sum()}
-    if isinstance(reduction, str) and reduction in named:
+    if reduction in named:
         return Chain((named[reduction],))
     raise ReductionError(
         "`reduction` must be a reduction object, 'mean' or 'sum'",

@@ -130,7 +130,7 @@ class TopMean(AbstractReduction):
         self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
     ) -> tuple[Array, Array]:
         rows = grouping.rows(_candidates(xp, values, weights), -math.inf)
-        mass = xp.detach(values) * 0 + 1 if weights.numerator is None else weights.numerator
+        mass = xp.full_like(values, 1) if weights.numerator is None else weights.numerator
         return rows, grouping.rows(mass, 0.0)
 
     def _shares(self, xp: ArrayLibrary, values: Array, statistic: TopStatistic) -> Array:
@@ -154,4 +154,4 @@ def _candidates(xp: ArrayLibrary, values: Array, weights: Masses) -> Array:
     """Values of the elements with weight; -inf elsewhere."""
     if weights.numerator is None:
         return values
-    return xp.where(weights.numerator != 0, values, xp.detach(values) * 0 - math.inf)
+    return xp.where(weights.numerator != 0, values, xp.full_like(values, -math.inf))
