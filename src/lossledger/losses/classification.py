@@ -32,7 +32,7 @@ class CrossEntropy(AbstractLoss):
     Example:
         >>> import numpy as np, lossledger as ll
         >>> objective = ll.Objective(ll.Term("y", ll.losses.CrossEntropy(), axes="batch class"))
-        >>> float(objective.loss(np.zeros((2, 4)), np.array([1, 3]))) == np.log(4)
+        >>> bool(objective.loss(np.zeros((2, 4)), np.array([1, 3])) == np.log(4))
         True
 
     Source: torch.nn.functional.cross_entropy; z-loss: Chowdhery et al. 2022 (PaLM).
