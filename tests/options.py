@@ -118,12 +118,16 @@ def rows_of(case: Case, rows: str) -> str | None:
 
 @dataclass(frozen=True)
 class Combination:
-    """One case with one reduction, one kind of weights and one choice of cells."""
+    """One case with one reduction, one kind of weights and one choice of cells.
+
+    `turn` counts through the table, for whatever else is to rotate.
+    """
 
     case: Case
     option: Option
     weights: str
     rows: str
+    turn: int = 0
 
     def __str__(self) -> str:
         """Write as it stands in messages."""
@@ -149,7 +153,7 @@ def combinations(case: Case) -> Iterator[Combination]:
     for option in reductions_of(case):
         turn = place + REDUCTIONS.index(option)
         weights = WEIGHTS[turn % len(WEIGHTS)]
-        yield Combination(case, option, weights, ROWS[turn % len(ROWS)])
+        yield Combination(case, option, weights, ROWS[turn % len(ROWS)], turn)
 
 
 def _signed(case: Case) -> bool:

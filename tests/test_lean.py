@@ -4,10 +4,10 @@
 import numpy as np
 import pytest
 import torch
-from properties import close
 
 import lossledger as ll
 from lossledger.engines import lean_plan, run_lean
+from properties import close
 
 
 def _objective(**settings):
@@ -95,6 +95,6 @@ def test_other_terms_are_left_to_the_reference(settings) -> None:
 def test_a_wrong_lean_engine_would_be_seen(monkeypatch) -> None:
     """The comparison fails for an engine that counts labels where it should sum values."""
     bincount = np.bincount
-    monkeypatch.setattr(np, "bincount", lambda x, weights=None, n=0: bincount(x, None, n) * 1.0)
+    monkeypatch.setattr(np, "bincount", lambda x, _weights=None, n=0: bincount(x, None, n) * 1.0)
     with pytest.raises((AssertionError, ValueError)):
         test_same_numbers_as_the_reference(torch.float64, 1e-12, 1.0)

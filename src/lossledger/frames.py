@@ -138,7 +138,7 @@ class DenseGrouping(AbstractGrouping):
         """Sum over the removed axes, each counted at its full length."""
         places = self._places()
         shape = tuple(x.shape)
-        copies = math.prod(self.frame.shape[i] // max(shape[i], 1) for i in places)
+        copies = math.prod([self.frame.shape[i] // max(shape[i], 1) for i in places])
         total = self.xp.sum(x, axis=places) if places else x
         total = total if copies == 1 else total * copies
         if tuple(total.shape) == self.cells.shape:
@@ -153,7 +153,7 @@ class DenseGrouping(AbstractGrouping):
     def count(self, like: Array) -> int:
         """Return the product of the removed axes' lengths."""
         del like
-        return math.prod(self.frame.length(a) for a in self.removed)
+        return math.prod([self.frame.length(a) for a in self.removed])
 
     def spread(self, cells: Array) -> Array:
         """Reshape so that removed axes have length 1."""

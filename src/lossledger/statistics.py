@@ -156,5 +156,5 @@ class ChannelStatistic(AbstractStatistic):
 
 
 def _rescaled(xp: ArrayLibrary, statistic: LogSumExpStatistic, top: Array) -> Array:
-    gap = xp.minimum(statistic.shift - top, top * 0)
+    gap = xp.minimum(statistic.shift - top, xp.full_like(top, 0))
     return statistic.scaled * xp.exp(gap)

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from lossledger._errors import MatchError
+from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Callable, Mapping, Names, Sequence
 from lossledger.frames import parse_axes
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Elementwise, Loss
@@ -36,6 +36,7 @@ class Term:
 
     Raises:
         MatchError: If names repeat or class weights don't match the classes.
+        ShapeError: If `loss_weight` is not one number.
     """
 
     outputs: tuple[str, ...]
@@ -71,6 +72,7 @@ class Term:
         if not isinstance(loss, AbstractLoss | AbstractOverlapLoss):
             loss = Elementwise(loss, removes=removes, reads=len(names))
         _check_reads(loss, names)
+        _check_factor(loss_weight)
         no_target = loss.facts().accepts == "none"
         if classes is not None and not isinstance(classes, int):
             classes = parse_axes(tuple(classes), "classes")
@@ -118,6 +120,17 @@ def _check_reads(loss: Loss, names: tuple[str, ...]) -> None:
             f"Found the outputs {', '.join(names)}",
             "A name is missing, or the outputs were not given as a tuple",
             "Pass a tuple of output names in the order that the loss documents",
+        )
+
+
+def _check_factor(loss_weight: float | Array) -> None:
+    shape = tuple(getattr(loss_weight, "shape", ()))
+    if shape or isinstance(loss_weight, list | tuple):
+        raise ShapeError(
+            "`loss_weight` must be one number: a float or a 0-d array",
+            f"Found shape {shape}" if shape else f"Found {type(loss_weight).__name__}",
+            "The weights of several terms were passed to one, or a parameter has shape (1,)",
+            "Index it: loss_weight=weights[0]; its gradient flows",
         )
 
 

@@ -130,7 +130,8 @@ def kept(
     reach = frame.only(within)
     for factor in factors:
         varies = axes_in(factor, frame, keys)
-        if not varies or any(a not in within for a in varies):
+        elsewhere = any(a not in frame.axes and a not in keys for a in factor.axes)
+        if elsewhere or not varies or any(a not in within for a in varies):
             continue
         here = align(xp, NamedArray(place_at(xp, factor, frame, keys, varies), varies), reach)
         counts = here if xp.is_bool(here) else here != 0

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which library owns an array; frameworks are looked up only once the user has imported them."""
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -17,6 +18,8 @@ _SPEAKERS = {
     "jaxlib": "jax",
     "tensorflow": "tensorflow",
 }
+# No arrays, whatever they hold; a step that is being compiled cannot walk their classes.
+_PLAIN = frozenset({bool, int, float, str, tuple, list, dict, type(None)})
 # Filled with immutable libraries, one for each array type ever seen: a dispatch
 # table as in functools.singledispatch, not state that changes a result.
 _BY_TYPE: dict[type, ArrayLibrary] = {}
@@ -44,9 +47,19 @@ def library_of(*arrays: Array) -> ArrayLibrary:
     return found
 
 
+def resolve_imported() -> ArrayLibrary | None:
+    """Look PyTorch's tensors up if it is imported: a step that is being compiled cannot."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "nn"):
+        return None
+    return library_of(torch.empty(0), torch.nn.Parameter(torch.empty(0)))
+
+
 def is_array(thing: Any) -> bool:
     """Whether a library here owns `thing`."""
-    return type(thing) in _BY_TYPE or _module_of(thing) in _SPEAKERS and hasattr(thing, "shape")
+    if type(thing) in _PLAIN:
+        return False
+    return type(thing) in _BY_TYPE or (_module_of(thing) in _SPEAKERS and hasattr(thing, "shape"))
 
 
 def _module_of(thing: Any) -> str:

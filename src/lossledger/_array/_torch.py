@@ -75,7 +75,7 @@ def _layout(torch: Any) -> dict[str, Any]:
         "full_like": torch.full_like,
         "arange": lambda n, like: torch.arange(n, device=like.device),
         "asarray": asarray,
-        "astype": lambda x, dtype: x.to(dtypes[dtype]),
+        "astype": lambda x, dtype: x if x.dtype is dtypes[dtype] else x.to(dtypes[dtype]),
         "dtype": lambda x: names.get(x.dtype) or str(x.dtype).removeprefix("torch."),
         "wide": lambda x: "float32" if x.device.type == "mps" else "float64",
     }

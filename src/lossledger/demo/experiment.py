@@ -2,7 +2,7 @@
 """One training run: an objective, a seed, the same data, steps and network; what came out."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -30,7 +30,7 @@ class Settings:
         learning_rate: Largest rate of Adam; it rises for a fifth of the steps, then falls.
     """
 
-    scenes: SceneSettings = SceneSettings()
+    scenes: SceneSettings = field(default_factory=SceneSettings)
     train_scenes: int = 960
     test_scenes: int = 256
     epochs: int = 6
@@ -124,6 +124,7 @@ class Outcome:
         epochs: Readings of the training epochs, in order.
         test: Reading of the unseen scenes under the objective that was trained.
         ruler: Reading of the same outputs under the baseline, the same for every run.
+        first_step: What the very first step minimised, before anything was learned.
         seconds: How long the run took.
     """
 
@@ -131,6 +132,7 @@ class Outcome:
     epochs: tuple[Reading, ...]
     test: Reading
     ruler: Reading
+    first_step: float
     seconds: float
 
 
@@ -185,7 +187,8 @@ def train(job: Job, data: Data, ruler: Recipe, progress: Progress) -> Outcome:
         optimizer, job.settings.learning_rate, total_steps=job.steps, pct_start=0.2
     )
     order = torch.Generator().manual_seed(job.seed)
-    epochs = []
+    epochs: list[Reading] = []
+    first = 0.0
     for number in range(1, job.epochs + 1):
         steps = []
         shuffled = torch.randperm(len(seen.images), generator=order)
@@ -200,10 +203,11 @@ def train(job: Job, data: Data, ruler: Recipe, progress: Progress) -> Outcome:
             schedule.step()
             steps.append(ledger)
             progress.step()
+        first = first if epochs else steps[0].total
         epochs.append(read(merge(steps)))
         progress.epoch(number, epochs[-1])
     test, measured = measure(network, unseen, objective, ruler.build())
-    return Outcome(job, tuple(epochs), test, measured, time.perf_counter() - start)
+    return Outcome(job, tuple(epochs), test, measured, first, time.perf_counter() - start)
 
 
 def merge(ledgers: list[Ledger]) -> Ledger:

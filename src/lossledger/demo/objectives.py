@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The objectives that the demo compares: one baseline, and what could be changed about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lossledger._typing import Sequence
 from lossledger.demo.scenes import CLASSES, RARE
@@ -33,8 +33,8 @@ class Recipe:
     change: str
     class_weight: tuple[float, ...] | None = None
     pos_weight: tuple[float, ...] | None = None
-    bce: AbstractReduction | Chain = Mean()
-    dice: AbstractReduction | Chain | None = Mean("class")
+    bce: AbstractReduction | Chain = field(default_factory=Mean)
+    dice: AbstractReduction | Chain | None = field(default_factory=lambda: Mean("class"))
     bce_weight: float = 0.5
 
     def build(self) -> Objective:
@@ -77,37 +77,37 @@ def changes(pixel_shares: Sequence[float]) -> tuple[Recipe, ...]:
     rarer = times_rarer(pixel_shares)
     return (
         Recipe(
-            "macro over class",
-            "BCE: the mean over classes of each class's mean",
+            "macro",
+            "BCE as the mean over classes of each class's mean",
             class_weight=BY_HAND,
             bce=Macro(by="class"),
         ),
         Recipe(
-            "macro, class × label",
-            "BCE: the same, with each class's positives and negatives apart",
+            "macro by label",
+            "BCE as the mean over classes and labels: a class's positives and negatives apart",
             class_weight=BY_HAND,
             bce=Macro(by="class label"),
         ),
         Recipe(
             "class weights",
-            f"BCE: one over the share of the pixels, {spell(inverse)}",
+            f"BCE with class weights of one over the share of the pixels: {spell(inverse)}",
             class_weight=inverse,
         ),
         Recipe(
-            "pos_weight, class 5",
-            f"BCE: positives of the rare class count {rarer:.3g} times, as it is so much rarer",
+            f"pos_weight {CLASSES[RARE]}",
+            f"BCE whose positives of {CLASSES[RARE]} count {rarer:.3g} times: it is so much rarer",
             class_weight=BY_HAND,
             pos_weight=(*(1.0 for _ in CLASSES[:RARE]), rarer),
         ),
         Recipe(
-            "pos_weight, all",
-            f"BCE: negatives / positives of every class, {spell(odds_against(pixel_shares))}",
+            "pos_weight all",
+            f"BCE with negatives / positives of each class: {spell(odds_against(pixel_shares))}",
             class_weight=BY_HAND,
             pos_weight=odds_against(pixel_shares),
         ),
         Recipe(
             "worst class",
-            "BCE and Dice: the largest class mean instead of the mean over classes",
+            "BCE and Dice as the largest class mean instead of the mean over classes",
             class_weight=BY_HAND,
             bce=Mean(PIXELS).then(Max("class")),
             dice=Max("class"),

@@ -105,8 +105,7 @@ def train_all(console: Console, plan: Plan, data: Data, workers: int) -> list[Ou
             if isinstance(event, Advanced):
                 bar.advance(task, event.steps)
             elif isinstance(event, EpochDone) and event.job == shown:
-                title = f"Baseline, seed 0, epoch {event.epoch}: total {event.reading.total:.4f}"
-                bar.console.print(tables.class_table(event.reading, title))
+                bar.console.print(tables.class_table(event.reading, event.epoch))
             elif isinstance(event, Outcome):
                 outcomes.append(event)
                 done = f"training ({len(outcomes)} of {len(plan.jobs)} runs done)"
@@ -144,7 +143,7 @@ def conclude(console: Console, results: Results) -> None:
     console.rule("What a changed objective does")
     console.print(tables.comparison_table(results))
     console.print(tables.iou_table(results))
-    for line in (*tables.notes(results), tables.best_words(results)):
+    for line in tables.verdicts(results):
         console.print(line)
     console.rule("Batch 32 or 64, mean or sum")
     console.print(tables.batch_table(results.batches))

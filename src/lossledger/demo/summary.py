@@ -21,10 +21,6 @@ class Spread:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        """Write the three with three digits behind the point."""
-        return f"{self.mean:.3f} ({self.low:.3f}..{self.high:.3f})"
-
 
 def spread(numbers: Sequence[float]) -> Spread:
     """Return mean, lowest and highest of one number a seed."""
@@ -114,6 +110,7 @@ def run_dict(outcome: Outcome) -> dict[str, Any]:
         "seed": outcome.job.seed,
         "batch": outcome.job.batch,
         "steps": outcome.job.steps,
+        "first_step": outcome.first_step,
         "seconds": outcome.seconds,
         "epochs": [reading.to_dict() for reading in outcome.epochs],
         "test": outcome.test.to_dict(),
@@ -128,6 +125,7 @@ class BatchRun:
     Args:
         name: "mean" or "sum".
         batch: Scenes a step.
+        first_step: What the first step reports: all runs start from the same weights.
         totals: What each epoch would report: the mean over steps of the loss.
         per_element: The same epochs' loss of one pixel and class.
         test: Loss of one pixel and class of the unseen scenes.
@@ -135,6 +133,7 @@ class BatchRun:
 
     name: str
     batch: int
+    first_step: float
     totals: tuple[float, ...]
     per_element: tuple[float, ...]
     test: float
@@ -145,6 +144,7 @@ def batch_run(outcome: Outcome) -> BatchRun:
     return BatchRun(
         outcome.job.recipe.name,
         outcome.job.batch,
+        outcome.first_step,
         tuple(reading.total for reading in outcome.epochs),
         tuple(reading.own_mean("bce") for reading in outcome.epochs),
         outcome.test.own_mean("bce"),

@@ -10,7 +10,7 @@ from lossledger._typing import Sequence
 from lossledger.demo.experiment import Data, Outcome, Reading
 from lossledger.demo.objectives import Recipe
 from lossledger.demo.scenes import CLASSES, RARE
-from lossledger.demo.summary import BatchRun, Comparison, Results, Spread, verdict
+from lossledger.demo.summary import MARGIN, BatchRun, Results, Spread, verdict
 from lossledger.report.text import ledger_table
 
 NAME = CLASSES[RARE]
@@ -28,10 +28,11 @@ def data_table(data: Data) -> Table:
     return table
 
 
-def class_table(reading: Reading, title: str) -> Table:
+def class_table(reading: Reading, epoch: int) -> Table:
     """Return an epoch in one line a class: each term's own mean and share, and the IoU."""
+    title = f"Baseline, seed 0, epoch {epoch}: total {reading.total:.4f}, and means by class"
     terms = reading.terms()
-    headings = [heading for term in terms for heading in (f"{term} own mean", f"{term} share")]
+    headings = [heading for term in terms for heading in (f"{term} mean", f"{term} share")]
     table = headed(title, ("class", "pixels", *headings, "IoU"))
     for name, iou in zip(CLASSES, reading.iou(), strict=True):
         rows = [reading.of_class(term, name) for term in terms]
@@ -49,44 +50,45 @@ def full_table(reading: Reading, recipe: Recipe, title: str) -> Table:
 
 
 def hidden(reading: Reading, pixel_shares: Sequence[float]) -> list[str]:
-    """Return sentences that name what the average hides, as the ledger found it."""
+    """Return sentences that name what the average hides, worst first, as the ledger found it."""
     classes = [row.cls for row in reading.overlooked if row.cls is not None]
-    names = list(dict.fromkeys(classes))
-    if not names:
+    worst, *rest = list(dict.fromkeys(classes)) or [""]
+    if not worst:
         return ["ledger.overlooked() names no class: the average hides none."]
-    lines = []
-    for name in names:
-        own = reading.of_positives("bce", name)
-        every = reading.own_mean("bce")
-        times = (own.own_mean or 0.0) / every if every else 0.0
-        best = max(reading.iou())
-        share = 100 * pixel_shares[CLASSES.index(name)]
-        lines.append(
-            f"The average hides class {name}: {share:.2f} % of the pixels. The cross entropy "
-            f"reports {every:.4f} a pixel; the pixels of {name} are at {number(own.own_mean)}, "
-            f"{times:.0f} times that, and make {percent(own.share)} of the total. "
-            f"IoU {own.iou or 0.0:.3f}, where the best class has {best:.3f}."
-        )
-    return lines
+    lines = [hidden_class(reading, worst, pixel_shares[CLASSES.index(worst)])]
+    return [*lines, "Listed behind it: " + ", ".join(rest) + "."] if rest else lines
+
+
+def hidden_class(reading: Reading, name: str, pixel_share: float) -> str:
+    """Return what the ledger knows of a class and the total does not tell."""
+    own = reading.of_positives("bce", name)
+    every = reading.own_mean("bce")
+    times = (own.own_mean or 0.0) / every if every else 0.0
+    share = sum(row.share or 0.0 for row in reading.by_class if row.cls == name)
+    return (
+        f"The average hides class {name} (ledger.overlooked()): {100 * pixel_share:.2f} % of the "
+        f"pixels, IoU {own.iou or 0.0:.3f} where the best class has {max(reading.iou()):.3f}. "
+        f"Over its own pixels the cross entropy is {number(own.own_mean)}, {times:.0f} times the "
+        f"{number(every)} that the term reports. All its rows make {percent(share)} of the total "
+        f"{reading.total:.4f}, and the total does not show it."
+    )
 
 
 def run_line(outcome: Outcome) -> str:
     """Return one line about a finished run."""
     job = outcome.job
-    iou = "  ".join(
-        f"{name} {value:.2f}" for name, value in zip(CLASSES, outcome.test.iou(), strict=True)
-    )
+    iou = " ".join(f"{value:.2f}" for value in outcome.test.iou())
     return (
-        f"{job.recipe.name}, batch {job.batch}, seed {job.seed}: unseen total "
-        f"{number(outcome.test.total)}, IoU {iou}  ({outcome.seconds:.0f} s)"
+        f"{job.recipe.name}, batch {job.batch}, seed {job.seed}: "
+        f"unseen {number(outcome.test.total)}, IoU {iou}, {outcome.seconds:.0f} s"
     )
 
 
 def comparison_table(results: Results) -> Table:
     """Return the objectives side by side, measured on the unseen scenes."""
     table = headed(
-        f"Unseen scenes, {len(results.baseline.outcomes)} seeds: mean (lowest..highest)",
-        ("objective", "own total", "baseline's total", f"{NAME} own mean", "of its pixels"),
+        f"Unseen scenes, {len(results.baseline.outcomes)} seeds: mean, and lowest..highest",
+        ("objective", "own total", "by baseline", f"{NAME} own mean", "of its pixels"),
     )
     for each in results.comparisons:
         spreads = (each.total, each.ruler, each.rare_mean, each.rare_pixels)
@@ -95,90 +97,81 @@ def comparison_table(results: Results) -> Table:
 
 
 def iou_table(results: Results) -> Table:
-    """Return IoU by class of the objectives, and what each did to the rare class."""
-    table = headed(
-        "Unseen scenes, IoU by class: mean (lowest..highest)",
-        ("objective", *CLASSES, f"{NAME} against baseline", "others"),
-    )
-    base = results.baseline
+    """Return the IoU by class of the objectives, measured on the unseen scenes."""
+    table = headed("The same, IoU by class", ("objective", *CLASSES))
     for each in results.comparisons:
-        words = ("", "")
-        if each is not base:
-            words = (
-                verdict(each.rare_iou, base.rare_iou),
-                verdict(each.other_iou, base.other_iou),
-            )
-        table.add_row(each.recipe.name, *(stacked(one, 2) for one in each.class_iou), *words)
+        table.add_row(each.recipe.name, *(stacked(one, 2) for one in each.class_iou))
     return table
 
 
-def notes(results: Results) -> list[str]:
-    """Return what to know to read the comparison, with the numbers that show it."""
-    lines = [f"{each.recipe.name}: {each.recipe.change}." for each in results.comparisons]
-    macro = next(each for each in results.changed if each.recipe.name == "macro over class")
-    gap = max(abs(o.test.total - o.ruler.total) for o in macro.outcomes)
-    lines += [
-        (
-            "Own totals belong to different objectives and cannot be compared; the baseline's total "
-            f"and the own means of {NAME} (baseline's cross entropy) are the same measure for all."
-        ),
-        (
-            f"Macro over class is the baseline itself: on the same outputs the two differ by {gap:.1e}."
-            " Every class has a channel of the same number of pixels, so the mean over classes of "
-            "their means is the mean over all. What the two rows differ by is what rounding alone "
-            "does to a training. Only class × label sets a class's few pixels apart."
-        ),
-        (
-            "better, worse: every seed beats, or is beaten by, every seed of the baseline by more "
-            "than 0.02 IoU."
-        ),
-    ]
-    return lines
-
-
-def best_words(results: Results) -> str:
-    """Return which changes helped the rare class, and at what price."""
+def verdicts(results: Results) -> list[str]:
+    """Return, for every change, what it is and what it did."""
     base = results.baseline
-    helped = [c for c in results.changed if verdict(c.rare_iou, base.rare_iou) == "better"]
-    if not helped:
-        return f"No change helped {NAME} in every seed."
-    said = ", ".join(f"{each.recipe.name} (others: {price(each, base)})" for each in helped)
-    return f"In every seed {NAME} is better off with: {said}."
+    lines = [
+        f"* {each.recipe.name}: {each.recipe.change}. {NAME}: "
+        f"{against(each.rare_iou, base.rare_iou)}; others: "
+        f"{against(each.other_iou, base.other_iou)}."
+        for each in results.changed
+    ]
+    return [
+        *lines,
+        (
+            "(better, worse: every seed beats, or is beaten by, every seed of the baseline by more "
+            f"than {MARGIN} IoU. Own totals belong to different objectives; the other columns "
+            "measure all networks alike, by the baseline.)"
+        ),
+        macro_words(results),
+    ]
 
 
-def price(changed: Comparison, base: Comparison) -> str:
-    """Return the mean change of the other classes' IoU."""
-    return f"{changed.other_iou.mean - base.other_iou.mean:+.3f} IoU"
+def against(changed: Spread, base: Spread) -> str:
+    """Return a verdict with the difference of the means."""
+    return f"{verdict(changed, base)} ({changed.mean - base.mean:+.3f})"
+
+
+def macro_words(results: Results) -> str:
+    """Return why the macro mean over classes changes nothing here, with its numbers."""
+    macro = next(each for each in results.changed if each.recipe.name == "macro")
+    alike = max(abs(o.test.total - o.ruler.total) for o in macro.outcomes)
+    pairs = zip(macro.outcomes, results.baseline.outcomes, strict=True)
+    apart = max(abs(one.ruler.total - other.ruler.total) for one, other in pairs)
+    return (
+        "Macro is the baseline itself: every class has a channel of the same number of pixels, "
+        "so the mean over classes of their means is the mean over all. On the same outputs the "
+        f"two totals differ by {alike:.0e}; trained apart, the networks end {apart:.0e} from each "
+        "other. Only by class and label are a class's few pixels set apart from its many others."
+    )
 
 
 def batch_table(runs: Sequence[BatchRun]) -> Table:
     """Return the epoch losses of mean and sum at two batch sizes, side by side."""
     table = headed(
         "Batch size and reduction, plain cross entropy: what each epoch reports",
-        ("", *(f"{run.name}, batch {run.batch}" for run in runs)),
+        ("", *(f"{run.name} {run.batch}" for run in runs)),
     )
+    table.add_row("first step", *(number(run.first_step) for run in runs))
     for epoch in range(len(runs[0].totals)):
         table.add_row(f"epoch {epoch + 1}", *(number(run.totals[epoch]) for run in runs))
     table.add_section()
     for epoch in range(len(runs[0].totals)):
         cells = (number(run.per_element[epoch]) for run in runs)
-        table.add_row(f"epoch {epoch + 1}, a pixel and class", *cells)
-    table.add_row("unseen, a pixel and class", *(number(run.test) for run in runs))
+        table.add_row(f"epoch {epoch + 1}, per element", *cells)
+    table.add_row("unseen, per element", *(number(run.test) for run in runs))
     return table
 
 
 def batch_words(runs: Sequence[BatchRun]) -> str:
     """Return what the comparison of batch sizes shows, with its numbers."""
-    first = {(run.name, run.batch): run.totals[0] for run in runs}
     small, large = sorted({run.batch for run in runs})
-    means = first["mean", large] / first["mean", small]
-    sums = first["sum", large] / first["sum", small]
+    first = {(run.name, run.batch): run.first_step for run in runs}
+    mean, added = (first[name, large] / first[name, small] for name in ("mean", "sum"))
     return (
-        f"First epoch, batch {large} over batch {small}: the mean reports {means:.2f} times as "
-        f"much, the sum {sums:.2f} times. A mean does not know the batch size; a sum grows with "
-        "it. The larger batch takes half as many steps an epoch, so after the same epochs it has "
-        "learned less. Adam divides a gradient by its size, so here the sum trains like the mean; "
-        "under plain SGD the sum's learning rate would have to be divided by the pixels of a step."
+        f"First step, same weights, batch {large} over batch {small}: the mean reports {mean:.3f} "
+        f"times as much, the sum {added:.3f} times. A mean does not know the batch size, a sum "
+        "grows with it. Later epochs differ for another reason: the larger batch takes half as "
+        "many steps an epoch, so it has learned less. Adam divides a gradient by its size, so "
+        "here the sum trains like the mean; under plain SGD the sum's learning rate would have "
+        "to be divided by the elements of a step."
     )
 
 
@@ -198,7 +191,9 @@ def stacked(numbers: Spread, digits: int = 3) -> str:
 
 def number(value: float | None) -> str:
     """Write a number with four digits, or a dash."""
-    return "-" if value is None else f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4f}"
 
 
 def percent(share: float | None) -> str:

@@ -5,7 +5,7 @@ from lossledger.engines._account import Account, CellNames
 from lossledger.engines._lean import LeanPlan, lean_plan, run_lean
 from lossledger.engines._pool import Pool, pool
 from lossledger.engines._prepare import BatchWeights, Prepared, prepare
-from lossledger.engines._select import Result, compute, result_of
+from lossledger.engines._select import Result, compute, loss_weight, result_of
 from lossledger.engines._watch import RULES, Watch
 from lossledger.engines.reference import Ran, account, gradient, run
 
@@ -24,6 +24,7 @@ __all__ = [
     "compute",
     "gradient",
     "lean_plan",
+    "loss_weight",
     "pool",
     "prepare",
     "result_of",

@@ -13,6 +13,7 @@ _SUM_TOLERANCE = 1e-3
 _OUTSIDE: dict[Domain, Callable[[Array], Array]] = {
     "probabilities": lambda x: (x < 0) | (x > 1),
     "distribution": lambda x: (x < 0) | (x > 1),
+    "interior": lambda x: (x <= 0) | (x > 1),
     "positive": lambda x: x <= 0,
     "nonnegative": lambda x: x < 0,
     "nonzero": lambda x: x == 0,
@@ -22,6 +23,7 @@ _OUTSIDE: dict[Domain, Callable[[Array], Array]] = {
 _SPELLED: dict[Domain, str] = {
     "probabilities": "probabilities are asked for",
     "distribution": "probabilities are asked for",
+    "interior": "probabilities above 0 are asked for",
     "positive": "numbers above 0 are asked for",
     "nonnegative": "numbers of at least 0 are asked for",
     "nonzero": "numbers other than 0 are asked for",
@@ -30,7 +32,7 @@ _SPELLED: dict[Domain, str] = {
 }
 # What stands where no weight is: inside the domain, so that nothing becomes infinite.
 _HARMLESS: dict[Domain, float] = {
-    "probabilities": 0.5, "distribution": 0.5, "positive": 1.0, "nonzero": 1.0, "sign": 1.0,
+    "probabilities": 0.5, "distribution": 0.5, "interior": 0.5, "positive": 1.0, "nonzero": 1.0, "sign": 1.0,
 }  # fmt: skip
 
 
@@ -89,17 +91,18 @@ def _check_logits(
     xp: ArrayLibrary, term: Term, frame: Frame, output: Array, watch: Watch
 ) -> None:
     """Refuse numbers that are probabilities beyond doubt."""
-    output = xp.detach(output)
-    softmax = term.loss.facts().scores == "softmax"
-    corner = output[(0,) * (len(frame.shape) - 1)] if softmax else None
-    if softmax and frame.axes[-1] == "class" and abs(float(xp.sum(corner)) - 1) > _SUM_TOLERANCE:
+    facts = term.loss.facts()
+    softmax = facts.scores == "softmax"
+    rows = facts.couples[0] if facts.couples else "class"
+    corner = output[(*(0,) * (len(frame.shape) - 1), slice(None))] if softmax else None
+    if softmax and frame.axes[-1] == rows and abs(float(xp.sum(corner)) - 1) > _SUM_TOLERANCE:
         return  # the first row is no distribution: the usual, cheap way out
     first = float(output[(0,) * len(frame.shape)])
     if not 0 < first < 1:
         return
     inside = bool(xp.min(output) > 0) and bool(xp.max(output) < 1)
     if softmax:
-        sums = xp.sum(output, axis=frame.axes.index("class"))
+        sums = xp.sum(output, axis=frame.axes.index(rows))
         looks = inside and bool(xp.max(xp.abs(sums - 1)) < _SUM_TOLERANCE)
     else:
         looks = inside and frame.size >= 1000 and bool(xp.max(output) > xp.min(output))

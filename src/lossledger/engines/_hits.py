@@ -4,7 +4,7 @@
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array
 from lossledger.engines._prepare import Prepared
-from lossledger.frames import NamedArray, align
+from lossledger.frames import Frame, NamedArray, align
 from lossledger.weighting import kept
 
 
@@ -29,9 +29,7 @@ def _softmax_hits(prepared: Prepared) -> Array | None:
     predicted = xp.argmax(xp.detach(prepared.outputs[0]), axis)
     true = prepared.targets if inputs.form == "index" else xp.argmax(prepared.targets, axis)
     rows = inputs.frame.without(("class",))
-    factors = tuple(f for f in prepared.factors if "class" not in f.axes)
-    alive = kept(xp, factors, rows, {}, rows.axes)
-    one = _ones(xp, true, alive, rows.shape)
+    one = _ones(xp, true, _rows_with_weight(prepared, rows), rows.shape)
     right = xp.where(predicted == true, one, one * 0)
     bins = [(right, true), (one, predicted), (one, true)]
     counted = [_by_class(xp, x, index, inputs.classes) for x, index in bins]
@@ -53,6 +51,19 @@ def _sigmoid_hits(prepared: Prepared, threshold: float) -> Array | None:
     counter = xp.counter(predicted)
     parts = [xp.sum(xp.astype(x, counter), axis=axes) for x in (predicted & true, predicted, true)]
     return xp.stack(parts, 0)
+
+
+def _rows_with_weight(prepared: Prepared, rows: Frame) -> Array | None:
+    """Where a decision counts: where any of its classes has weight."""
+    xp, whole = prepared.xp, prepared.inputs.frame
+    factors = tuple(f for f in prepared.factors if f.name != "class_weight")
+    by_class = tuple(f for f in factors if "class" in f.axes and "class" in prepared.frame.axes)
+    alive = kept(xp, tuple(f for f in factors if "class" not in f.axes), rows, {}, rows.axes)
+    classes = kept(xp, by_class, whole, {}, whole.axes)
+    if classes is None:
+        return alive
+    some = xp.any(classes, axis=prepared.inputs.class_axis)
+    return some if alive is None else some & alive
 
 
 def _ones(

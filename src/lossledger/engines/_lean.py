@@ -86,13 +86,12 @@ def _fits(torch: Any, plan: LeanPlan, outputs: Array, targets: Array) -> bool:
     if torch.compiler.is_compiling() or 0 in shape:
         return False
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # noqa: SLF001 - no public name
-    plain: bool = not wrapped(outputs)
-    return plain
+    return wrapped(outputs) is False
 
 
 def _probable(logits: Any) -> bool:
     """Whether the first row may be a distribution; its first number alone says no, mostly."""
-    return 0 < logits.item(0) < 1 and abs(logits[0].sum() - 1) < 1e-2
+    return bool(0 < logits.item(0) < 1 and abs(logits[0].sum() - 1) < 1e-2)
 
 
 def _book(plan: LeanPlan, log_p: Any, labels: Any) -> tuple[Account, CellNames]:

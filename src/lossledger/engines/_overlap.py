@@ -4,14 +4,17 @@
 from dataclasses import dataclass
 
 from lossledger._array import ArrayLibrary
-from lossledger._errors import MatchError, ReductionError
-from lossledger._typing import Array, Mapping
+from lossledger._errors import MatchError, ReductionError, ShapeError
+from lossledger._typing import Array, Axes, Mapping
 from lossledger.engines._prepare import Prepared
 from lossledger.frames import AbstractGrouping, Frame, group, parse_axes
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.statistics import ChannelStatistic
 from lossledger.term import Term
-from lossledger.weighting import Factor, enters, masses
+from lossledger.weighting import Factor, axes_in, enters, masses
+
+MASS = "mass"
+"""The sum of the weights, kept beside a loss's own sums: 0 where a cell does not exist."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +29,35 @@ class Elements:
 
 
 @dataclass(frozen=True, eq=False)
+class Finalized:
+    """Cells made of sums.
+
+    Attributes:
+        values: One a cell, 0 where the policy for empty cells says so.
+        presence: Which cells count; None for all.
+        live: 0 where a cell was set to 0; None for all ones.
+        sums: The sums, 1 in cells that were set to 0, so that no formula breaks there.
+    """
+
+    values: Array
+    presence: Array | None
+    live: Array | None
+    sums: Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
 class Overlap:
     """The first stage of a loss of sums, as it ran.
 
     Attributes:
+        mass: Weights inside the sums; None for ones.
         grouping: Elements to sums.
         statistic: The sums.
         frame: Axes of the cells' values (without pooled axes).
         cells: One value a cell; differentiable.
         presence: Which cells exist; None for all.
         later: Factors that no axis summed over concerns.
-        live: 0 where a cell was set to 0 because its class is absent; None for all ones.
+        finalized: The cells with what they were made of.
     """
 
     prepared: Prepared
@@ -46,26 +67,33 @@ class Overlap:
     grouping: AbstractGrouping
     statistic: ChannelStatistic
     frame: Frame
-    cells: Array
-    presence: Array | None
+    finalized: Finalized
     later: tuple[Factor, ...]
-    live: Array | None
+
+    @property
+    def cells(self) -> Array:
+        """One value a cell; differentiable."""
+        return self.finalized.values
+
+    @property
+    def presence(self) -> Array | None:
+        """Which cells exist; None for all."""
+        return self.finalized.presence
 
     def elements(self, spread: Array | float) -> Elements:
         """Attribute the cells to the elements, `spread` per unit of cell value."""
         prepared, xp = self.prepared, self.prepared.xp
-        loss = _overlap_of(prepared.term)
-        factors, rest = loss.attribution(xp, _detached(xp, self.statistic), self.pooled_at)
+        loss = overlap_of(prepared.term)
+        factors, rest = loss.attribution(xp, self._sums(), self.pooled_at)
         outer = self._outer(spread)
         contribution: Array | float = 0.0
-        for name, channel in self.channels.items():
-            if name not in factors:
-                continue
-            each = self.grouping.spread(factors[name] * self._unpooled(outer))
-            contribution = contribution + xp.detach(channel) * each
+        for name, factor in factors.items():
+            each = self.grouping.spread(factor * self._unpooled(outer))
+            contribution = contribution + xp.detach(self.channels[name]) * each
         contribution = contribution if self.mass is None else contribution * self.mass
         weights = masses(xp, prepared.factors, prepared.frame, {}, xp.dtype(self.cells))
         numerator, denominator = (self._own(part, weights.numerator) for part in loss.own())
+        denominator = weights.denominator if denominator is None else denominator
         alive = None if weights.denominator is None else weights.denominator != 0
         total_rest = xp.sum(rest * outer)
         if numerator is None:
@@ -75,30 +103,48 @@ class Overlap:
     def gradient(self, coefficients: Array | float, scale: float) -> tuple[Array, ...]:
         """Return scale · Σ coefficient · ∂cell/∂output in closed form."""
         prepared, xp = self.prepared, self.prepared.xp
-        loss = _overlap_of(prepared.term)
-        slopes = loss.slopes(xp, self.statistic.by_name(), self.pooled_at)
-        inner = loss.channel_slopes(xp, self.probabilities, prepared.targets)
+        loss = overlap_of(prepared.term)
+        slopes = loss.slopes(xp, self._sums(), self.pooled_at)
+        inner = loss.channel_slopes(xp, self.probabilities, prepared.targets, prepared.inputs)
         outer = self._unpooled(self._outer(coefficients) * scale)
-        found: Array | float = 0.0
-        for name, slope in slopes.items():
-            found = found + self.grouping.spread(slope * outer) * inner[name]
-        full = found if self.mass is None else found * self.mass
-        return (_back_to_logits(prepared, full, self.probabilities[0]),)
+        found = []
+        for probability, own in zip(self.probabilities, inner, strict=True):
+            slope: Array | float = 0.0
+            for name in own:
+                if name in slopes:
+                    each = self.grouping.spread(slopes[name] * outer)
+                    each = each if self.mass is None else each * self.mass
+                    slope = slope + self._at_outputs(each) * own[name]
+            found.append(_back_to_logits(prepared, slope, probability))
+        return tuple(found)
 
     @property
     def pooled_at(self) -> int | None:
         """Place of the pooled axis among the sums' axes."""
-        return _pooled_at(_overlap_of(self.prepared.term), self.grouping.cells)
+        return _pooled_at(overlap_of(self.prepared.term), self.grouping.cells)
+
+    def _sums(self) -> dict[str, Array]:
+        xp = self.prepared.xp
+        return {name: xp.detach(s) for name, s in self.finalized.sums.items()}
 
     def _outer(self, spread: Array | float) -> Array:
         """Spread over the cells' frame, 0 where a cell was zeroed."""
-        xp = self.prepared.xp
+        xp, live = self.prepared.xp, self.finalized.live
         outer = xp.detach(self.cells) * 0 + spread
-        return outer if self.live is None else outer * self.live
+        return outer if live is None else outer * live
 
     def _unpooled(self, cells: Array) -> Array:
         axis = self.pooled_at
         return cells if axis is None else self.prepared.xp.expand(cells, axis)
+
+    def _at_outputs(self, x: Array) -> Array:
+        """Give an array over the channels' axes length 1 along those the loss removes."""
+        whole, left = self.prepared.inputs.frame.axes, self.prepared.frame.axes
+        if whole == left:
+            return x
+        lengths = iter(tuple(x.shape))
+        shape = tuple(next(lengths) if a in left else 1 for a in whole)
+        return self.prepared.xp.reshape(x, shape)
 
     def _own(self, factors: Mapping[str, float], mass: Array | None) -> Array | None:
         if not factors:
@@ -112,65 +158,156 @@ class Overlap:
 
 def evaluate_overlap(prepared: Prepared) -> Overlap:
     """Sum a loss's weighted channels over its axes and make one value a cell."""
-    term, xp, loss = prepared.term, prepared.xp, _overlap_of(prepared.term)
+    xp, loss = prepared.xp, overlap_of(prepared.term)
+    over = _summed(prepared, loss)
+    keep = tuple(a for a in prepared.frame.axes if a not in over)
+    first = tuple(a for a in keep if a not in loss.pools())
+    factors = prepared.factors + _background(prepared, loss, first)
+    inside = tuple(f for f in factors if enters(f, prepared.frame, {}, first))
+    later = tuple(f for f in factors if f not in inside)
+    probabilities = _probabilities(prepared)
+    channels = loss.channels(xp, probabilities, prepared.targets, prepared.inputs)
+    _check_channels(prepared, channels)
+    dtype = xp.dtype(prepared.outputs[0])
+    mass = masses(xp, inside, prepared.frame, {}, dtype).numerator
+    bare = mass
+    if loss.bare:
+        touching = tuple(f for f in inside if _touches(f, prepared.frame, over))
+        bare = masses(xp, touching, prepared.frame, {}, dtype).numerator
+    grouping = group(xp, prepared.frame, {}, keep)
+    statistic = _statistic(xp, grouping, channels, dict.fromkeys(loss.bare, bare), mass, dtype)
+    finalized = finalize_cells(
+        xp, prepared.term, grouping.cells, statistic, weighted=mass is not None
+    )
+    frame = grouping.cells.without(loss.pools())
+    return Overlap(
+        prepared, probabilities, channels, mass, grouping, statistic, frame, finalized, later
+    )
+
+
+def finalize_cells(
+    xp: ArrayLibrary,
+    term: Term,
+    sums_frame: Frame,
+    statistic: ChannelStatistic,
+    *,
+    weighted: bool = True,
+) -> Finalized:
+    """Make one value a cell under the policy for absent targets.
+
+    `weighted` is False if every element is known to have weight, so that all cells exist.
+    """
+    loss = overlap_of(term)
+    sums, axis = statistic.by_name(), _pooled_at(loss, sums_frame)
+    mass = sums.pop(MASS)
+    here = _pooled(xp, mass, axis) != 0 if weighted else None
+    absent = None if loss.empty == "keep" else _absent(xp, loss, sums, axis)
+    dead = None if here is None else ~here
+    presence = here
+    if absent is not None:
+        absent = absent if here is None else absent & here
+        dead = absent if dead is None else dead | absent
+        if loss.empty == "skip":
+            presence = ~dead
+    if dead is not None:
+        blank = dead if axis is None else xp.expand(dead, axis)
+        sums = {n: xp.where(blank, xp.full_like(s, 1.0), s) for n, s in sums.items()}
+    values = loss.finalize(xp, sums, axis)
+    frame = sums_frame.without(loss.pools())
+    _check_values(loss, values, frame)
+    live = None
+    if dead is not None:
+        values = xp.where(dead, xp.full_like(values, 0.0), values)
+        live = xp.astype(~dead, xp.dtype(values))
+    if loss.empty == "raise":
+        values = _refused(xp, term, absent, values)
+    if not loss.include_background and "class" in frame.axes:
+        foreground = _foreground(xp, values, frame)
+        presence = foreground if presence is None else presence & foreground
+    return Finalized(values, presence, live, sums)
+
+
+def overlap_of(term: Term) -> AbstractOverlapLoss:
+    """Return a term's loss, which the engine knows to be one of sums."""
+    assert isinstance(term.loss, AbstractOverlapLoss)  # noqa: S101 - the engine chose by type
+    return term.loss
+
+
+def _summed(prepared: Prepared, loss: AbstractOverlapLoss) -> Axes:
     over = parse_axes(loss.over, "over")
-    unknown = [a for a in over + loss.pools() if a not in prepared.frame.axes]
+    needed = over + loss.pools() + (() if loss.include_background else ("class",))
+    unknown = [a for a in needed if a not in prepared.frame.axes]
     if unknown:
         raise MatchError(
             f"{type(loss).__name__} sums over axes of the outputs",
             f"Found {', '.join(unknown)} where the outputs have {prepared.frame}",
-            "`over` or the term's `axes` is misspelled",
+            "`over` or the term's `axes` is misspelled, or there is no class axis",
             "Name the axes to sum over, e.g. over='batch height width'",
         )
-    keep = tuple(a for a in prepared.frame.axes if a not in over)
-    first = tuple(a for a in keep if a not in loss.pools())
-    factors = prepared.factors + _background(prepared, loss)
-    inside = tuple(f for f in factors if enters(f, prepared.frame, {}, first))
-    later = tuple(f for f in factors if f not in inside)
-    probabilities = _probabilities(prepared)
-    channels = loss.channels(xp, probabilities, prepared.targets)
-    mass = masses(xp, inside, prepared.frame, {}, xp.dtype(prepared.outputs[0])).numerator
-    grouping = group(xp, prepared.frame, {}, keep)
-    sums = tuple(grouping.sum(c if mass is None else c * mass) for c in channels.values())
-    statistic = ChannelStatistic(tuple(channels), sums)
-    cells, presence, live = finalize_cells(xp, term, grouping.cells, statistic)
-    frame = grouping.cells.without(loss.pools())
-    return Overlap(
-        prepared, probabilities, channels, mass, grouping, statistic, frame, cells,
-        presence, later, live,
-    )  # fmt: skip
+    return over
 
 
-def finalize_cells(
-    xp: ArrayLibrary, term: Term, sums_frame: Frame, statistic: ChannelStatistic
-) -> tuple[Array, Array | None, Array | None]:
-    """Return (values, presence, live) by cell under the policy for absent targets."""
-    loss = _overlap_of(term)
-    sums, axis = statistic.by_name(), _pooled_at(loss, sums_frame)
-    values = loss.finalize(xp, sums, axis)
-    presence = live = None
-    if loss.empty != "keep":
-        absent = _absent(xp, loss, sums, axis)
-        if loss.empty == "raise" and xp.readable(absent) and bool(xp.any(absent)):
+def _statistic(
+    xp: ArrayLibrary,
+    grouping: AbstractGrouping,
+    channels: Mapping[str, Array],
+    bare: Mapping[str, Array | None],
+    mass: Array | None,
+    dtype: str,
+) -> ChannelStatistic:
+    """Sum every channel with its weights, and the weights themselves."""
+    sums = []
+    for name, channel in channels.items():
+        weight = bare.get(name, mass)
+        sums.append(grouping.sum(channel if weight is None else channel * weight))
+    if mass is None:
+        count = grouping.count(sums[0])
+        sums.append(xp.zeros(grouping.cells.shape, dtype, sums[0]) + count)
+    else:
+        sums.append(grouping.sum(mass))
+    return ChannelStatistic((*channels, MASS), tuple(sums))
+
+
+def _check_channels(prepared: Prepared, channels: Mapping[str, Array]) -> None:
+    for name, channel in channels.items():
+        shape = tuple(getattr(channel, "shape", ()))
+        if shape != prepared.frame.shape or name == MASS:
+            raise ShapeError(
+                f"Every channel must have the axes {prepared.frame}, and a name other than "
+                f"{MASS!r}",
+                f"Found the channel {name!r} of shape {shape}",
+                "It was summed already, has an axis of length 1, or the loss consumes an axis",
+                "Return one number per element; name an axis that is consumed in `removes`",
+            )
+
+
+def _check_values(loss: AbstractOverlapLoss, values: Array, frame: Frame) -> None:
+    shape = tuple(getattr(values, "shape", ()))
+    if shape != frame.shape:
+        raise ShapeError(
+            "A loss of sums must give one value for each cell",
+            f"Found shape {shape} where the axes left after over={loss.over!r} are {frame}",
+            "The value was reduced over the cells, or an axis is missing in `over`",
+            "Return an array shaped like the sums; a reduction makes one number of the cells",
+        )
+
+
+def _refused(xp: ArrayLibrary, term: Term, absent: Array | None, values: Array) -> Array:
+    """Raise for absent targets, or put NaN where nothing can be read."""
+    if xp.readable(absent):
+        if bool(xp.any(absent)):
             raise ReductionError(
                 "Every cell needs targets under empty='raise'",
                 f"Found a cell of `{term.name}` whose targets sum to 0",
-                "The class is absent from this batch (or sample), or masked",
+                "The class is absent from this batch (or sample)",
                 "Choose empty='keep', 'zero', 'skip' or 'agree'",
             )
-        hole = values * 0 + float("nan") if loss.empty == "raise" else values * 0
-        values = xp.where(absent, hole, values)
-        live = xp.astype(~absent, xp.dtype(values))
-        presence = ~absent if loss.empty == "skip" else None
-    if not loss.include_background and "class" not in loss.pools():
-        foreground = _foreground(xp, values, sums_frame.without(loss.pools()))
-        presence = foreground if presence is None else presence & foreground
-    return values, presence, live
+        return values
+    return xp.where(absent, xp.full_like(values, float("nan")), values)
 
 
-def _overlap_of(term: Term) -> AbstractOverlapLoss:
-    assert isinstance(term.loss, AbstractOverlapLoss)  # noqa: S101 - the engine chose by type
-    return term.loss
+def _pooled(xp: ArrayLibrary, sums: Array, axis: int | None) -> Array:
+    return sums if axis is None else xp.sum(sums, axis=axis)
 
 
 def _pooled_at(loss: AbstractOverlapLoss, sums_frame: Frame) -> int | None:
@@ -181,10 +318,14 @@ def _pooled_at(loss: AbstractOverlapLoss, sums_frame: Frame) -> int | None:
 def _absent(
     xp: ArrayLibrary, loss: AbstractOverlapLoss, sums: Mapping[str, Array], axis: int | None
 ) -> Array:
-    names = ("targets", "outputs") if loss.empty == "agree" else ("targets",)
-    parts = [sums[n] if axis is None else xp.sum(sums[n], axis=axis) for n in names]
-    absent = parts[0] == 0
-    return absent if len(parts) == 1 else absent & (parts[1] == 0)
+    absent = _pooled(xp, sums["targets"], axis) == 0
+    if loss.empty != "agree":
+        return absent
+    return absent & (_pooled(xp, sums["outputs"], axis) == 0)
+
+
+def _touches(factor: Factor, frame: Frame, axes: Axes) -> bool:
+    return any(a in axes for a in axes_in(factor, frame, {}))
 
 
 def _foreground(xp: ArrayLibrary, like: Array, frame: Frame) -> Array:
@@ -194,9 +335,11 @@ def _foreground(xp: ArrayLibrary, like: Array, frame: Frame) -> Array:
     return xp.broadcast_to(xp.reshape(index, shape), frame.shape)
 
 
-def _background(prepared: Prepared, loss: AbstractOverlapLoss) -> tuple[Factor, ...]:
-    """Weight 0 for class 0 where classes are pooled into one value."""
-    if loss.include_background or "class" not in loss.pools():
+def _background(
+    prepared: Prepared, loss: AbstractOverlapLoss, cells: Axes
+) -> tuple[Factor, ...]:
+    """Weight 0 for class 0 where classes are summed or pooled into one value."""
+    if loss.include_background or "class" in cells:
         return ()
     xp = prepared.xp
     index = xp.arange(prepared.frame.length("class"), prepared.outputs[0])
@@ -209,7 +352,7 @@ def _probabilities(prepared: Prepared) -> tuple[Array, ...]:
         return prepared.outputs
     if facts.scores == "sigmoid":
         return tuple(xp.sigmoid(o) for o in prepared.outputs)
-    axis = prepared.inputs.class_axis
+    axis = _rows_at(prepared)
     return tuple(xp.exp(xp.log_softmax(o, axis)) for o in prepared.outputs)
 
 
@@ -219,9 +362,11 @@ def _back_to_logits(prepared: Prepared, slope: Array, p: Array) -> Array:
         return slope
     if facts.scores == "sigmoid":
         return slope * p * (1 - p)
-    axis = prepared.inputs.class_axis
+    axis = _rows_at(prepared)
     return p * (slope - xp.expand(xp.sum(p * slope, axis=axis), axis))
 
 
-def _detached(xp: ArrayLibrary, statistic: ChannelStatistic) -> dict[str, Array]:
-    return {name: xp.detach(s) for name, s in statistic.by_name().items()}
+def _rows_at(prepared: Prepared) -> int:
+    """Place of the axis along which a softmax runs."""
+    couples = prepared.term.loss.facts().couples
+    return prepared.inputs.frame.axes.index(couples[0] if couples else "class")

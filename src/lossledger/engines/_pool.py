@@ -48,8 +48,8 @@ class Pool:
         """Return the value of the merged statistic, before the loss weight."""
         stages = self.term.reduction.stages
         if isinstance(self.statistic, ChannelStatistic):
-            values, presence, _ = finalize_cells(xp, self.term, self.frame, self.statistic)
-            return finish(xp, stages, self.following, Cells(values, presence)).values
+            made = finalize_cells(xp, self.term, self.frame, self.statistic)
+            return finish(xp, stages, self.following, Cells(made.values, made.presence)).values
         cells = stages[self.at].finalize(xp, self.statistic)
         return finish(xp, stages[self.at + 1 :], self.following, cells).values
 

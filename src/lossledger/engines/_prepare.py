@@ -78,12 +78,13 @@ def prepare(
     work = _work_dtype(xp, term, outputs)
     classes = _class_count(term, frame)
     factors = _factors(xp, term, frame, form, targets, weights, watch)
-    coupled = facts.removes + (("class",) if facts.scores == "softmax" else ())
-    free = frame.without(coupled)
+    free = frame.without(facts.coupled)
     alive = kept(xp, factors, free, {}, free.axes)
-    on_targets = _on_targets(xp, term, factors, alive, free, frame, form)
+    on_targets = _on_targets(xp, term, alive, free, frame, form)
     check_targets(xp, term, form, targets, classes, on_targets, watch)
     clean_targets = _clean_targets(xp, term, form, targets, alive, on_targets, free, work)
+    if form == "index" and not xp.readable(clean_targets):
+        clean_targets = _in_range(xp, clean_targets, classes)
     if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
         clean_targets, form = _indicators(xp, clean_targets, frame, work), "dense"
     class_weight = _class_weight(xp, term, outputs[0], classes, work, watch)
@@ -254,19 +255,19 @@ def _positive(xp: ArrayLibrary, term: Term, inputs: Inputs, targets: Array) -> A
 def _on_targets(
     xp: ArrayLibrary,
     term: Term,
-    factors: tuple[Factor, ...],
     alive: Array | None,
     free: Frame,
     frame: Frame,
     form: Form,
 ) -> Array | None:
-    """Where targets have weight, at the targets' own axes."""
-    if form == "rows":
-        own = targets_frame(term, frame, form)
-        return kept(xp, factors, own, {}, own.axes)
+    """Where targets have weight, at the targets' own axes: where any of their values has."""
     if alive is None or form == "index":
         return alive
-    return align(xp, NamedArray(alive, free.axes), frame)
+    if form != "rows":
+        return align(xp, NamedArray(alive, free.axes), frame)
+    own = targets_frame(term, frame, form)
+    gone = tuple(i for i, a in enumerate(free.axes) if a not in own.axes)
+    return xp.any(alive, axis=gone) if gone else alive
 
 
 def _clean_targets(
@@ -295,12 +296,17 @@ def _clean_targets(
     return xp.where(on_targets, cast, _zeros(xp, cast) + fill)
 
 
+def _in_range(xp: ArrayLibrary, index: Array, classes: int | None) -> Array:
+    """Labels that can be looked up; the watch has seen the bad ones, which nothing could raise."""
+    return xp.where((index >= 0) & (index < (classes or 0)), index, _zeros(xp, index))
+
+
 def _clean_free(xp: ArrayLibrary, targets: Array, alive: Array, free: Frame) -> Array:
     """A callable's targets, 0 where no weight is, if their leading axes are the values'."""
     shape = tuple(getattr(targets, "shape", ()))
     if shape[: len(free.shape)] != free.shape:
         return targets
-    here = xp.reshape(alive, free.shape + (1,) * (len(shape) - len(free.shape)))
+    here = xp.reshape(alive, tuple(alive.shape) + (1,) * (len(shape) - len(free.shape)))
     return xp.where(here, targets, _zeros(xp, targets))
 
 
@@ -321,5 +327,6 @@ def _safe_output(
     """An output with a number inside the loss's domain where no weight is."""
     if alive is None:
         return output
-    fill = _zeros(xp, output) + harmless(domain)
-    return xp.where(align(xp, NamedArray(alive, free.axes), frame), output, fill)
+    value = 1 / frame.length("class") if domain == "distribution" else harmless(domain)
+    here = align(xp, NamedArray(alive, free.axes), frame)
+    return xp.where(here, output, xp.full_like(output, value))

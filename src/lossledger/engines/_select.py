@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from lossledger._array import is_array
+from lossledger._array import is_array, library_of
 from lossledger._typing import Array
 from lossledger.engines._account import Account, CellNames
 from lossledger.engines._pool import Pool, pool
@@ -39,11 +39,19 @@ def compute(
 
 def result_of(ran: Ran) -> Result:
     """Return the result of a term that the reference engine ran."""
-    xp, weight = ran.prepared.xp, ran.prepared.term.loss_weight
-    if is_array(weight):
+    given = ran.prepared.term.loss_weight
+    weight = loss_weight(ran)
+    if is_array(given):
         weighted = ran.value * weight
     else:
-        weighted = ran.value if weight == 1 else ran.value * weight
-        weight = xp.asarray(weight, xp.dtype(ran.value), ran.value)
+        weighted = ran.value if given == 1 else ran.value * given
     booked, cells = account(ran, weight)
     return Result(weighted, booked, cells, pool(ran))
+
+
+def loss_weight(ran: Ran) -> Array:
+    """Return a term's factor as an array beside its value; its gradient flows."""
+    xp, given = ran.prepared.xp, ran.prepared.term.loss_weight
+    if is_array(given) and library_of(given) is xp:
+        return xp.astype(given, xp.dtype(ran.value))
+    return xp.asarray(given, xp.dtype(ran.value), ran.value)

@@ -48,7 +48,7 @@ def frame_of(term: Term, outputs: tuple[Array, ...]) -> Frame:
 def values_frame(term: Term, frame: Frame) -> Frame:
     """Return the axes of a term's values (of its channels, for a loss of sums)."""
     facts = term.loss.facts()
-    missing = [a for a in (*facts.removes, *facts.lacks) if a not in frame.axes]
+    missing = [a for a in (*facts.coupled, *facts.lacks) if a not in frame.axes]
     if missing:
         raise MatchError(
             f"{type(term.loss).__name__} needs the axis {', '.join(dict.fromkeys(missing))}",
@@ -78,8 +78,10 @@ def target_form(xp: ArrayLibrary, term: Term, frame: Frame, targets: Array) -> F
     """
     facts = term.loss.facts()
     accepts = facts.accepts
-    if accepts == "none" or accepts == "free":
-        return accepts
+    if accepts == "none":
+        return "none"
+    if accepts == "free":
+        return "free"
     shape = tuple(targets.shape)
     if accepts == "rows":
         own = frame.without(facts.lacks)

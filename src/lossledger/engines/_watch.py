@@ -43,8 +43,7 @@ RULES: dict[str, tuple[int, str, str, str]] = {
         32,
         "Outputs that stand for a variance, a scale or a rate must lie in the loss's domain",
         "The network ends in a linear layer, or its last activation reached 0",
-        "Let the network give the log (variance='log', scale='log', log_input=True), or end it "
-        "in an activation with a floor of your own",
+        "Let the network give the log: variance='log', scale='log', log_input=True",
     ),
 }
 

@@ -107,12 +107,13 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     wide = xp.wide(ran.value)
     counts = book.counts(alive)
     scale = xp.astype(xp.detach(loss_weight), wide)
+    none = xp.zeros((), xp.dtype(ran.value), ran.value)
     booked = Account(
         contribution=book.sums(contribution) * scale,
         numerator=book.sums(numerator),
         denominator=xp.astype(counts, wide) if denominator is None else book.sums(denominator),
         count=counts,
-        curvature=xp.astype(curvature + xp.detach(ran.value) * 0, wide) * scale,
+        curvature=xp.astype(curvature + none, wide) * scale,
         total=xp.astype(xp.detach(ran.value), wide) * scale,
         loss_weight=scale,
         hits=hits(prepared),

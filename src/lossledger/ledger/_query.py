@@ -65,7 +65,7 @@ def _common(rows: list[Row], name: str) -> str:
 def overlooked(rows: Sequence[Row], max_support: float) -> tuple[Row, ...]:
     """Return rows of few elements that are badly off, worst own mean first."""
     found: list[Row] = []
-    terms = {r.term for r in rows if r.cls is not None or r.label is not None}
+    terms = dict.fromkeys(r.term for r in rows if r.cls is not None or r.label is not None)
     for term in terms:
         own = [r for r in rows if r.term == term and r.kind == "values"]
         elements = sum(r.count or 0 for r in own)

@@ -50,8 +50,9 @@ class Row:
     accuracy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row's fields as plain numbers and strings."""
-        return asdict(self) | {"cell": dict(self.cell)}
+        """Return the row's fields as plain numbers and strings; `cls` is named "class" here."""
+        fields = asdict(self) | {"cell": dict(self.cell)}
+        return {"class" if name == "cls" else name: value for name, value in fields.items()}
 
 
 def cell_rows(

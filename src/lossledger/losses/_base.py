@@ -3,7 +3,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Axes, Mapping, Names
@@ -12,7 +12,7 @@ from lossledger.frames import Frame
 Accepts = Literal["same", "classes", "rows", "free", "none"]
 Domain = Literal[
     "any", "logits", "probabilities", "positive", "nonnegative", "nonzero", "above_minus_one",
-    "sign", "labels", "distribution",
+    "sign", "labels", "distribution", "interior",
 ]  # fmt: skip
 Scores = Literal["sigmoid", "softmax"]
 Form = Literal["dense", "index", "rows", "free", "none"]
@@ -32,6 +32,8 @@ class Facts:
         lacks: Axes of the outputs that targets of the form "rows" do not have.
         reads: Number of outputs read.
         scores: How outputs decide for a class, for the counts of hits; None if they don't.
+        couples: Axes along which outputs act on each other's values; for a softmax `class`
+            if none is named.
         labels: Whether each element has a positive or negative label (target > 1/2).
         class_weight_within: Whether soft targets weigh each class inside the value.
         candidates: Whether values depend on the other samples of the batch.
@@ -45,10 +47,17 @@ class Facts:
     lacks: Axes = ()
     reads: int = 1
     scores: Scores | None = None
+    couples: Axes = ()
     labels: bool = False
     class_weight_within: bool = False
     candidates: bool = False
     source: str = ""
+
+    @property
+    def coupled(self) -> Axes:
+        """Axes along which no output can be replaced alone: coupled or removed."""
+        rows = ("class",) if self.scores == "softmax" else ()
+        return self.removes + (self.couples or rows)
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -112,13 +121,17 @@ class AbstractLoss(ABC):
 class AbstractOverlapLoss(ABC):
     """A loss of sums: channels are summed `over` named axes, and cells made of the sums.
 
+    A cell in which no element has weight does not exist: it has no value and no weight.
+
     Attributes:
         over: Names of the axes summed over.
         empty: What a cell does whose targets sum to 0: "keep" the formula, "zero" it but
             count it, "skip" it, "raise", or "agree": 0 where the outputs are empty too.
         include_background: Whether class 0 counts.
+        bare: Channels that weights of a pooled axis do not multiply.
     """
 
+    bare: ClassVar[Axes] = ()
     over: Names
     empty: Literal["keep", "zero", "skip", "raise", "agree"]
     include_background: bool
@@ -129,15 +142,18 @@ class AbstractOverlapLoss(ABC):
 
     @abstractmethod
     def channels(
-        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> dict[str, Array]:
-        """Return what is summed, per element; `outputs` are probabilities if scored."""
+        """Return what is summed, per element; `outputs` are probabilities if scored.
+
+        "targets" and "outputs" are read by the policies for empty cells; "mass" is taken.
+        """
 
     @abstractmethod
     def channel_slopes(
-        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array
-    ) -> dict[str, Array]:
-        """Return ∂channel/∂output per element (of the first output)."""
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
+    ) -> tuple[dict[str, Array], ...]:
+        """Return ∂channel/∂output per element, for each output."""
 
     @abstractmethod
     def pools(self) -> Axes:

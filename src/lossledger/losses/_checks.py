@@ -2,6 +2,7 @@
 """Checks of a loss's own settings."""
 
 from lossledger._errors import DomainError
+from lossledger._typing import Sequence
 
 
 def check_probability(name: str, value: float) -> None:
@@ -45,4 +46,48 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
             f"Found {value!r}",
             "The name is misspelled or belongs to another loss",
             f"Pass {name}={choices[0]!r}",
+        )
+
+
+def check_finite(name: str, value: float) -> None:
+    """Raise unless a setting is a finite number."""
+    if not -float("inf") < value < float("inf"):
+        raise DomainError(
+            f"`{name}` must be finite",
+            f"Found {value!r}",
+            "A division by 0 made it",
+            f"Pass a finite {name}",
+        )
+
+
+def check_between(name: str, value: float, low: float, below: float) -> None:
+    """Raise unless low ≤ value < below."""
+    if not low <= value < below:
+        raise DomainError(
+            f"`{name}` must be at least {low:g} and below {below:g}",
+            f"Found {value!r}",
+            "A sign or a scale is wrong",
+            f"Pass {name} in [{low:g}, {below:g})",
+        )
+
+
+def check_by_class(name: str, numbers: Sequence[float]) -> None:
+    """Raise unless a setting has one positive, finite number a class."""
+    if not numbers or not all(0 < n < float("inf") for n in numbers):
+        raise DomainError(
+            f"`{name}` must have one positive, finite number for each class",
+            f"Found {list(numbers)!r}",
+            "A class does not occur in the data that was counted",
+            f"Leave the class out, or give it a small {name}, e.g. one count",
+        )
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise unless a setting lies in (0, 1]."""
+    if not 0 < value <= 1:
+        raise DomainError(
+            f"`{name}` must be above 0 and at most 1",
+            f"Found {value!r}",
+            "The limit at 0 is another loss, or a percentage was given",
+            f"Pass {name} in (0, 1]",
         )

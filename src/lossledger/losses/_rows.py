@@ -6,10 +6,24 @@ has the derivative a_c − p_c·Σ_k a_k for logit c, where a_c = t_c·w_c·h'(l
 """
 
 from lossledger._array import ArrayLibrary
-from lossledger._typing import Array, Callable
-from lossledger.losses._base import Inputs
+from lossledger._errors import ShapeError
+from lossledger._typing import Array, Callable, Sequence
+from lossledger.losses._base import Facts, Inputs
 
 Link = Callable[[Array], Array]
+
+
+def row_facts(source: str, class_weight_within: bool = True) -> Facts:
+    """Return the facts of a loss of softmax rows, with index, one-hot or soft targets."""
+    return Facts(
+        accepts="classes",
+        outputs="logits",
+        targets="distribution",
+        removes=("class",),
+        scores="softmax",
+        class_weight_within=class_weight_within,
+        source=source,
+    )
 
 
 def pick(xp: ArrayLibrary, rows: Array, index: Array, axis: int) -> Array:
@@ -25,7 +39,7 @@ def soften(
     axis = inputs.class_axis
     dense = targets
     if inputs.form == "index":
-        dense = _indicators(xp, targets, like.shape[axis], axis, xp.dtype(like))
+        dense = indicators(xp, targets, like.shape[axis], axis, xp.dtype(like))
     if smoothing:
         dense = dense * (1 - smoothing) + smoothing / like.shape[axis]
     return dense
@@ -43,9 +57,25 @@ def row_values(
     if inputs.form == "index" and not smoothing:
         return h(pick(xp, log_p, targets, inputs.class_axis))
     soft = _weighted(xp, soften(xp, targets, inputs, log_p, smoothing), inputs)
-    safe = xp.where(soft != 0, log_p, xp.detach(log_p) * 0)
+    safe = xp.where(soft != 0, log_p, soft * 0)
     finite = xp.where(soft != 0, h(safe) * soft, soft * 0)
     return xp.sum(finite, axis=inputs.class_axis)
+
+
+def row_slopes(
+    xp: ArrayLibrary,
+    log_p: Array,
+    targets: Array,
+    inputs: Inputs,
+    slope: Link,
+    smoothing: float = 0.0,
+) -> Array:
+    """Return t_c·w_c·h'(log p_c) with the class axis, 0 where t_c = 0."""
+    soft = soften(xp, targets, inputs, log_p, smoothing)
+    if smoothing or inputs.form == "dense":
+        soft = _weighted(xp, soft, inputs)
+    safe = xp.where(soft != 0, log_p, soft * 0)
+    return xp.where(soft != 0, slope(safe) * soft, soft * 0)
 
 
 def row_gradient(
@@ -59,17 +89,41 @@ def row_gradient(
     from_logits: bool = True,
 ) -> Array:
     """Return the derivative for the logits (or for the probabilities) of `row_values`."""
-    soft = soften(xp, targets, inputs, log_p, smoothing)
-    if smoothing or inputs.form == "dense":
-        soft = _weighted(xp, soft, inputs)
-    safe = xp.where(soft != 0, log_p, log_p * 0)
-    a = xp.where(soft != 0, slope(safe) * soft, soft * 0)
+    a = row_slopes(xp, log_p, targets, inputs, slope, smoothing)
     if not from_logits:
-        row = a * xp.exp(-safe)
+        row = a * xp.exp(-xp.where(a != 0, log_p, a * 0))
     else:
         total = xp.expand(xp.sum(a, axis=inputs.class_axis), inputs.class_axis)
         row = a - xp.exp(log_p) * total
     return row * xp.expand(coefficients, inputs.class_axis)
+
+
+def by_class(
+    xp: ArrayLibrary, name: str, numbers: Sequence[float], like: Array, inputs: Inputs
+) -> Array:
+    """Return a setting with one number a class, shaped so that it multiplies rows.
+
+    Raises:
+        ShapeError: If there is not one number for each class.
+    """
+    axes = inputs.frame.axes
+    classes = inputs.frame.length("class") if "class" in axes else None
+    if len(numbers) != classes:
+        raise ShapeError(
+            f"`{name}` must have one number for each class",
+            f"Found {len(numbers)} numbers and {classes or 'no axis of'} classes in {inputs.frame}",
+            "A class was forgotten, or the class axis has another name in `axes`",
+            f"Pass one number a class to {name}, in the order of the class axis",
+        )
+    return along_class(xp, xp.asarray(numbers, xp.dtype(like), like), inputs)
+
+
+def at_labels(xp: ArrayLibrary, along: Array, targets: Array, inputs: Inputs) -> Array:
+    """Look up numbers shaped along the class axis at index targets; leave others as they are."""
+    if inputs.form != "index":
+        return along
+    picked = xp.take(xp.reshape(along, (-1,)), xp.reshape(targets, (-1,)))
+    return xp.reshape(picked, tuple(targets.shape))
 
 
 def along_class(xp: ArrayLibrary, by_class: Array, inputs: Inputs) -> Array:
@@ -84,8 +138,9 @@ def _weighted(xp: ArrayLibrary, soft: Array, inputs: Inputs) -> Array:
     return soft * along_class(xp, inputs.class_weight, inputs)
 
 
-def _indicators(xp: ArrayLibrary, index: Array, n: int, axis: int, dtype: str) -> Array:
+def indicators(xp: ArrayLibrary, index: Array, n: int, axis: int, dtype: str) -> Array:
+    """Return one-hot rows with the class axis at its place."""
     hot = xp.one_hot(index, n, dtype)
     last = len(hot.shape) - 1
-    order = tuple(range(axis)) + (last,) + tuple(range(axis, last))
+    order = (*range(axis), last, *range(axis, last))
     return hot if axis == last else xp.permute(hot, order)

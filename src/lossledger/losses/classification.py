@@ -10,7 +10,7 @@ from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Sequence
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
 from lossledger.losses._checks import check_probability
-from lossledger.losses._rows import along_class, row_gradient, row_values
+from lossledger.losses._rows import by_class, row_gradient, row_values
 
 
 @dataclass(frozen=True)
@@ -166,5 +166,4 @@ class BinaryCrossEntropy(AbstractLoss):
     def _pos_weight(self, xp: ArrayLibrary, like: Array, inputs: Inputs) -> Array | float:
         if self.pos_weight is None or isinstance(self.pos_weight, int | float):
             return 1.0 if self.pos_weight is None else float(self.pos_weight)
-        by_class = xp.asarray(self.pos_weight, xp.dtype(like), like)
-        return along_class(xp, by_class, inputs)
+        return by_class(xp, "pos_weight", self.pos_weight, like, inputs)

@@ -1,39 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of overlap: ratios of sums over named axes.
+"""Losses of overlap: Dice and Jaccard, ratios of sums over named axes.
 
 I = Σwpy, P = Σwp, Y = Σwy over the axes in `over`; p are probabilities, y targets in [0, 1].
+FP = P − I is what is predicted and wrong, FN = Y − I what is missed.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Axes, Mapping, Names
-from lossledger.losses._base import AbstractOverlapLoss, Facts
-from lossledger.losses._checks import check_nonnegative
-
-Kind = Literal["sigmoid", "softmax"]
-Empty = Literal["keep", "zero", "skip", "raise", "agree"]
+from lossledger.losses._base import AbstractOverlapLoss, Facts, Inputs
+from lossledger.losses._ratio import (
+    Empty,
+    Kind,
+    Ratio,
+    check_overlap,
+    overlap_channels,
+    overlap_facts,
+    overlap_slopes,
+    ratio_attribution,
+    ratio_slopes,
+    ratio_values,
+    smoothing,
+)
 
 
 @dataclass(frozen=True)
 class Dice(AbstractOverlapLoss):
-    """1 − (2I + s)/(P + Y + s): one minus the soft Dice score.
+    """1 − (2I + s)/(P + Y + t): one minus the soft Dice score; t = s unless it is given.
 
-    ∂/∂I = −2/D, ∂/∂P = (2I + s)/D² with D = P + Y + s. Elements contribute
-    w·(p + y − 2py)/D, which adds up by class and label.
+    With D = P + Y + t: ∂/∂I = −2/D, ∂/∂P = (2I + s)/D². Elements contribute
+    w·(p + y − 2py)/D, which adds up by class and label; (t − s)/D is left where t ≠ s.
 
     Args:
         over: Axes summed over: "batch height width" is one Dice per class over the batch,
-            "height width" one per sample and class.
-        smooth: s, in the form above (twice optax' and half MONAI's numerator convention).
+            "height width" one per sample and class, "batch height width class" one in all.
+        smooth: s, in the form above (optax and smp write I + s for 2I + 2s).
         squared: Use Σwp² and Σwy² for P and Y (V-Net).
         kind: "sigmoid" or "softmax" of the logits.
         from_logits: False takes probabilities.
-        empty: Cells whose targets sum to 0: "keep", "zero", "skip", "raise" or "agree".
+        empty: Cells whose targets sum to 0: "keep" the formula, "zero" (counts as 0), "skip"
+            (does not count), "raise", or "agree": 0 where P = 0 too, else the formula.
         include_background: Whether class 0 counts.
         soft_labels: Intersect by (p + y − |p − y|)/2, which is p·y for hard labels and is 0
             loss at p = y for soft ones.
+        smooth_denominator: t.
 
     Source: Milletari et al. 2016 (V-Net); Drozdzal et al. 2016.
     """
@@ -46,88 +57,122 @@ class Dice(AbstractOverlapLoss):
     empty: Empty = "keep"
     include_background: bool = True
     soft_labels: bool = False
+    smooth_denominator: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the range of the smoothing."""
-        check_nonnegative("smooth", self.smooth)
+        """Check the settings."""
+        check_overlap(self, self.squared)
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""
-        return overlap_facts(self.kind, self.from_logits, "Milletari et al. 2016")
+        return overlap_facts(self, "Milletari et al. 2016")
 
     def channels(
-        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> dict[str, Array]:
         """Return intersection, outputs and targets per element."""
-        return overlap_channels(xp, outputs[0], targets, self.squared, self.soft_labels)
+        return overlap_channels(xp, outputs[0], targets, self.soft_labels, self.squared)
 
     def channel_slopes(
-        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array
-    ) -> dict[str, Array]:
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
+    ) -> tuple[dict[str, Array], ...]:
         """Return their derivatives for the probability."""
-        return overlap_slopes(xp, outputs[0], targets, self.squared, self.soft_labels)
+        return overlap_slopes(xp, outputs[0], targets, self.soft_labels, self.squared)
 
     def pools(self) -> Axes:
-        """One Dice per cell: nothing is pooled."""
+        """Nothing is pooled: one value a cell."""
         return ()
 
     def finalize(self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None) -> Array:
-        """Return 1 − (2I + s)/D as (P + Y − 2I)/D; 0 where both are empty and s = 0."""
-        top, bottom = self._ratio(xp, sums)
-        return top / bottom
+        """Return (P + Y − 2I + t − s)/D; 0 where D is 0."""
+        return ratio_values(xp, self._ratio(), sums)
 
     def slopes(
         self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None
     ) -> dict[str, Array]:
         """Return ∂/∂I, ∂/∂P and ∂/∂Y."""
-        top, bottom = self._ratio(xp, sums)
-        side = 1 / bottom - top / bottom**2
-        return {"intersection": -2 / bottom, "outputs": side, "targets": side}
+        return ratio_slopes(xp, self._ratio(), sums)
 
     def attribution(
         self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None
     ) -> tuple[dict[str, Array], Array]:
-        """Return the numerator's factors over the shared denominator."""
-        _, bottom = self._ratio(xp, sums)
-        each = 1 / bottom
-        return {"intersection": -2 * each, "outputs": each, "targets": each}, each * 0
+        """Return the numerator's factors over the denominator, and what the smoothing adds."""
+        return ratio_attribution(xp, self._ratio(), sums)
 
     def own(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
-        """Return P + Y − 2I over P + Y."""
-        return {"intersection": -2, "outputs": 1, "targets": 1}, {"outputs": 1, "targets": 1}
+        """Return the factors of P + Y − 2I over P + Y."""
+        return self._ratio().own()
 
-    def _ratio(self, xp: ArrayLibrary, sums: Mapping[str, Array]) -> tuple[Array, Array]:
-        whole = sums["outputs"] + sums["targets"]
-        bottom = whole + self.smooth
-        top = whole - 2 * sums["intersection"]
-        return top, xp.where(bottom == 0, bottom * 0 + 1, bottom)
+    def _ratio(self) -> Ratio:
+        return Ratio(0.5, 0.5, self.smooth, smoothing(self))
 
 
-def overlap_facts(kind: Kind, from_logits: bool, source: str) -> Facts:
-    """Return the facts that all overlap losses share."""
-    return Facts(
-        accepts="classes" if kind == "softmax" else "same",
-        outputs="logits" if from_logits else "probabilities",
-        targets="distribution" if kind == "softmax" else "probabilities",
-        scores=kind,
-        labels=True,
-        source=source,
-    )
+@dataclass(frozen=True)
+class Jaccard(AbstractOverlapLoss):
+    """1 − (2I + s)/(2U + t) with the union U = P + Y − I; t = s unless it is given.
 
+    The same as 1 − (I + s/2)/(U + t/2): the smoothing is stated as for `Dice`.
+    With D = 2U + t and r the value: ∂/∂I = −(4 − 2r)/D, ∂/∂P = 2(1 − r)/D. Elements
+    contribute 2w·(p + y − 2py)/D; (t − s)/D is left where t ≠ s.
 
-def overlap_channels(
-    xp: ArrayLibrary, p: Array, y: Array, squared: bool, soft_labels: bool
-) -> dict[str, Array]:
-    """Return w-free channels: intersection, outputs (or squares), targets (or squares)."""
-    both = (p + y - xp.abs(p - y)) * 0.5 if soft_labels else p * y
-    if squared:
-        return {"intersection": both, "outputs": p * p, "targets": y * y}
-    return {"intersection": both, "outputs": p, "targets": y}
+    Args: As for `Dice`.
 
+    Source: Rahman and Wang 2016, Optimizing intersection-over-union.
+    """
 
-def overlap_slopes(
-    xp: ArrayLibrary, p: Array, y: Array, squared: bool, soft_labels: bool
-) -> dict[str, Array]:
-    """Return the channels' derivatives for p."""
-    both = (1 - xp.sign(p - y)) * 0.5 if soft_labels else y
-    return {"intersection": both, "outputs": 2 * p if squared else p * 0 + 1, "targets": p * 0}
+    over: Names
+    smooth: float = 1.0
+    squared: bool = False
+    smooth_denominator: float | None = None
+    kind: Kind = "sigmoid"
+    from_logits: bool = True
+    empty: Empty = "keep"
+    include_background: bool = True
+    soft_labels: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_overlap(self, self.squared)
+
+    def facts(self) -> Facts:
+        """Return what the loss declares about itself."""
+        return overlap_facts(self, "Rahman and Wang 2016")
+
+    def channels(
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
+    ) -> dict[str, Array]:
+        """Return intersection, outputs and targets per element."""
+        return overlap_channels(xp, outputs[0], targets, self.soft_labels, self.squared)
+
+    def channel_slopes(
+        self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
+    ) -> tuple[dict[str, Array], ...]:
+        """Return their derivatives for the probability."""
+        return overlap_slopes(xp, outputs[0], targets, self.soft_labels, self.squared)
+
+    def pools(self) -> Axes:
+        """Nothing is pooled: one value a cell."""
+        return ()
+
+    def finalize(self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None) -> Array:
+        """Return (2(P + Y − 2I) + t − s)/D; 0 where D is 0."""
+        return ratio_values(xp, self._ratio(), sums)
+
+    def slopes(
+        self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None
+    ) -> dict[str, Array]:
+        """Return ∂/∂I, ∂/∂P and ∂/∂Y."""
+        return ratio_slopes(xp, self._ratio(), sums)
+
+    def attribution(
+        self, xp: ArrayLibrary, sums: Mapping[str, Array], axis: int | None
+    ) -> tuple[dict[str, Array], Array]:
+        """Return the numerator's factors over the denominator, and what the smoothing adds."""
+        return ratio_attribution(xp, self._ratio(), sums)
+
+    def own(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Return the factors of P + Y − 2I over P + Y − I, twice."""
+        return self._ratio().own()
+
+    def _ratio(self) -> Ratio:
+        return Ratio(1.0, 1.0, self.smooth, smoothing(self))

@@ -103,7 +103,7 @@ class Huber(AbstractLoss):
         """Return one value per element."""
         e = outputs[0] - targets
         size = xp.abs(e)
-        inside = xp.where(size <= self.delta, e, e * 0)
+        inside = xp.where(size <= self.delta, e, xp.full_like(e, 0))
         far = self.delta * (size - 0.5 * self.delta)
         return xp.where(size <= self.delta, 0.5 * inside * inside, far)
 
@@ -146,7 +146,7 @@ class SmoothL1(AbstractLoss):
         """Return one value per element."""
         e = outputs[0] - targets
         size = xp.abs(e)
-        inside = xp.where(size <= self.beta, e, e * 0)
+        inside = xp.where(size <= self.beta, e, xp.full_like(e, 0))
         return xp.where(size <= self.beta, inside * inside / (2 * self.beta), size - self.beta / 2)
 
     def gradient(
@@ -182,7 +182,7 @@ class LogCosh(AbstractLoss):
         e = outputs[0] - targets
         size = xp.abs(e)
         small = size < _SMALL
-        slope = xp.tanh(xp.where(small, e, e * 0))
+        slope = xp.tanh(xp.where(small, e, xp.full_like(e, 0)))
         far = size + xp.softplus(-2 * size) - math.log(2)
         return xp.where(small, -0.5 * xp.log1p(-slope * slope), far)
 
@@ -291,8 +291,9 @@ class Quantile(AbstractLoss):
     ) -> tuple[Array, ...]:
         """Return −c·τ, c·(1 − τ) or 0."""
         e, tau = self._place(xp, outputs[0], targets, inputs)
-        slope = xp.where(e > 0, 1 - tau + e * 0, xp.where(e < 0, -tau + e * 0, e * 0))
-        return (coefficients * slope,)
+        none = xp.full_like(e, 0)
+        slope = xp.where(e > 0, none + (1 - tau), none - tau)
+        return (coefficients * xp.where(e == 0, none, slope),)
 
     def _levels(self) -> tuple[float, ...]:
         return (self.tau,) if isinstance(self.tau, int | float) else tuple(self.tau)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keras' ways to write several losses: one, a list or a dict, with weights alongside."""
 
+from dataclasses import replace
 from typing import Any
 
 from lossledger._array import is_array
@@ -11,8 +12,8 @@ from lossledger.term import Term
 
 def terms_from_keras(
     loss: Any, loss_weights: Any, axes: Any, output_names: Sequence[str] | None
-) -> tuple[list[Term], list[str]]:
-    """Return the terms, and the names of outputs without a loss.
+) -> tuple[list[Term], list[str], list[str]]:
+    """Return the terms, the names of outputs without a loss, and all names in order.
 
     Raises:
         MatchError: If losses, weights, axes and names do not match one to one.
@@ -21,19 +22,32 @@ def terms_from_keras(
     weights = _weights(loss_weights, list(losses))
     terms: list[Term] = []
     for name, found in losses.items():
-        several = found if isinstance(found, list | tuple) else [found]
-        factors = weights[name] if isinstance(weights[name], list | tuple) else [weights[name]]
-        factors = list(factors) * len(several) if len(factors) == 1 else list(factors)
-        if len(factors) != len(several):
-            raise _unequal(f"output `{name}`", len(several), len(factors))
+        several = list(found) if isinstance(found, list | tuple) else [found]
+        factors = _each(weights[name], len(several), f"output `{name}`")
         for each, factor in zip(several, factors, strict=True):
             if isinstance(each, str):
                 raise _string(each)
             if each is not None:
                 own_axes = axes[name] if isinstance(axes, Mapping) else axes
-                terms.append(Term(name, each, axes=own_axes, loss_weight=factor, name=None))
+                terms.append(Term(name, each, own_axes, loss_weight=factor))
     skip = [n for n in losses if all(n not in t.outputs for t in terms)]
-    return _distinct(terms), skip
+    return _distinct(terms), skip, list(losses)
+
+
+def _each(given: Any, number: int, what: str) -> list[Any]:
+    """Return one weight for each loss: those listed, or the one given for all."""
+    factors = _rows(given)
+    factors = list(factors) if isinstance(factors, list | tuple) else [factors] * number
+    if len(factors) != number:
+        raise _unequal(what, number, len(factors))
+    return [1.0 if f is None else f for f in factors]
+
+
+def _rows(given: Any) -> Any:
+    """Return the 0-d arrays of a 1-d array, through which its gradient flows."""
+    if is_array(given) and len(given.shape) == 1:
+        return [given[i] for i in range(given.shape[0])]
+    return given
 
 
 def _distinct(terms: list[Term]) -> list[Term]:
@@ -44,9 +58,7 @@ def _distinct(terms: list[Term]) -> list[Term]:
         name = f"{term.outputs[0]}_{term.name}"
         counts[name] = counts.get(name, 0) + 1
         name = name if counts[name] == 1 else f"{name}_{counts[name]}"
-        named.append(
-            Term(term.outputs, term.loss, axes=term.axes, loss_weight=term.loss_weight, name=name)
-        )
+        named.append(replace(term, name=name))
     return named
 
 
@@ -56,7 +68,7 @@ def _named(what: str, given: Any, names: Sequence[str] | None) -> dict[str, Any]
         if unknown:
             raise _unknown(what, unknown, names or ())
         return {n: given.get(n) for n in (names or given)}
-    several = list(given) if isinstance(given, list | tuple) else [given]
+    several = list(given) if isinstance(given, list | tuple) else [given] * len(names or [given])
     names = list(names or [f"output_{i}" for i in range(len(several))])
     if len(several) != len(names):
         raise _unequal("the model", len(names), len(several))
@@ -71,8 +83,7 @@ def _weights(given: Any, names: list[str]) -> dict[str, Any]:
         if unknown:
             raise _unknown("loss_weights", unknown, names)
         return {n: given.get(n, 1.0) for n in names}
-    if is_array(given) and len(given.shape) == 1:
-        given = [given[i] for i in range(given.shape[0])]
+    given = _rows(given)
     if isinstance(given, list | tuple):
         if len(given) != len(names):
             raise _unequal("loss_weights", len(names), len(given))

@@ -4,9 +4,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._errors import MatchError, ShapeError
-from lossledger._typing import Array, Mapping, Tree
+from lossledger._typing import Array, Axes, Mapping, Tree
 from lossledger.engines import BatchWeights
 from lossledger.frames import NamedArray
 from lossledger.term import Term
@@ -16,17 +18,34 @@ Given = Array | NamedArray | Mapping[str, Any] | None
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """The arguments of one call, by name."""
+    """The arguments of one call, by name; `places` are the outputs' names in a tuple or list."""
 
     xp: ArrayLibrary
     outputs: dict[str, Array]
     targets: dict[str, Array]
     weights: dict[str, BatchWeights]
+    places: Axes
+
+    def like(self, outputs: Tree, slopes: Mapping[str, Array]) -> Tree:
+        """Return slopes by name in the structure of the outputs, 0 for outputs without a loss."""
+        if isinstance(outputs, Mapping):
+            return {n: slopes[n] if n in slopes else self._zeros(a) for n, a in outputs.items()}
+        if not isinstance(outputs, tuple | list):
+            return next(iter(slopes.values()))
+        pairs = zip(self.places, outputs, strict=True)
+        found = [slopes[n] if n in slopes else self._zeros(a) for n, a in pairs]
+        return type(outputs)(*found) if hasattr(outputs, "_fields") else type(outputs)(found)
+
+    def _zeros(self, skipped: Any) -> Any:
+        if not is_array(skipped):
+            return None
+        return self.xp.zeros(tuple(skipped.shape), self.xp.dtype(skipped), skipped)
 
 
 def match(
     terms: tuple[Term, ...],
-    skip: tuple[str, ...],
+    skip: Axes,
+    output_names: Axes,
     outputs: Tree,
     targets: Tree,
     given: Mapping[str, Given],
@@ -39,8 +58,10 @@ def match(
     """
     reads = _unique([n for t in terms for n in t.outputs])
     wants = _unique([t.target for t in terms if t.target is not None])
-    by_output = _by_name("outputs", outputs, reads, skip)
-    by_target = _by_name("targets", targets, wants, skip) if wants else _none(targets)
+    places = _places("outputs", outputs, reads, output_names)
+    by_output = _by_name("outputs", outputs, reads, skip, places)
+    goals = _places("targets", targets, wants, output_names) if wants else ()
+    by_target = _by_name("targets", targets, wants, skip, goals) if wants else _none(targets)
     xp = library_of(*(by_output[n] for n in reads))
     by_target = {n: _beside(xp, by_output[reads[0]], a) for n, a in by_target.items()}
     like = by_output[reads[0]]
@@ -50,28 +71,64 @@ def match(
     for term in terms:
         own = {kind: _weight(kind, g, term, terms) for kind, g in given.items()}
         near = {kind: _near(xp, like, w) for kind, w in own.items()}
-        weights[str(term.name)] = BatchWeights(keys=labels, **near)
-    return Call(xp, by_output, by_target, weights)
+        weights[term.name] = BatchWeights(keys=labels, **near)
+    return Call(xp, by_output, by_target, weights, places)
+
+
+def check_output_names(terms: tuple[Term, ...], skip: Axes, output_names: Axes) -> None:
+    """Require that the names in the order of lists are those that are read or skipped.
+
+    Raises:
+        MatchError: If one is missing, left over or repeats.
+    """
+    reads = _unique([n for t in terms for n in t.outputs])
+    known = [n for n in dict.fromkeys(output_names) if n in reads or n in skip]
+    missing = [n for n in reads if n not in output_names]
+    if output_names and (missing or len(known) != len(output_names)):
+        raise MatchError(
+            "`output_names` must name every output once: those read and those in `skip`",
+            f"Found {', '.join(output_names)}; read: {', '.join(reads)}; skipped: "
+            f"{', '.join(skip) or 'none'}",
+            "A name is missing, misspelled or repeated",
+            "List the model's outputs in their order, and those without a loss in `skip` too",
+        )
 
 
 def _unique(names: list[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _by_name(what: str, given: Tree, names: list[str], skip: tuple[str, ...]) -> dict[str, Array]:
+def _places(what: str, given: Tree, names: list[str], output_names: Axes) -> Axes:
+    """Return the name of each place of a tuple or list; nothing for other containers.
+
+    A list holds either every output, or those that are read; in the order of
+    `output_names`, or else in the order in which the terms first read them.
+    """
+    if not isinstance(given, tuple | list):
+        return ()
+    named = all(n in output_names for n in names)
+    ordered = tuple(n for n in output_names if n in names) if named else tuple(names)
+    for order in (output_names if named else (), ordered):
+        if order and len(given) == len(order):
+            return order
+    raise MatchError(
+        f"`{what}` in a tuple or list must be, in order: {', '.join(ordered)}",
+        f"Found {len(given)} arrays",
+        "An array is missing, or one that no term reads was left in",
+        "Pass a dict by name; or name all outputs in order: Objective(..., output_names=[...], "
+        "skip=[...])",
+    )
+
+
+def _by_name(
+    what: str, given: Tree, names: list[str], skip: Axes, places: Axes
+) -> dict[str, Array]:
     if isinstance(given, Mapping):
-        missing = [n for n in names if n not in given]
-        extra = [n for n in given if n not in names and n not in skip]
-        if missing or extra:
-            raise MatchError(
-                f"`{what}` must hold exactly the names that the terms read",
-                f"Found {', '.join(map(str, given)) or 'nothing'}"
-                + (f"; missing: {', '.join(missing)}" if missing else "")
-                + (f"; read by no term: {', '.join(map(str, extra))}" if extra else ""),
-                "A name is misspelled, or an output has no loss",
-                "Rename it, or list outputs without a loss in Objective(..., skip=[...])",
-            )
+        _check_names(what, given, names, skip)
         return {n: given[n] for n in names}
+    if places:
+        by_place = dict(zip(places, given, strict=True))
+        return {n: by_place[n] for n in names}
     if is_array(given):
         if len(names) == 1:
             return {names[0]: given}
@@ -81,22 +138,28 @@ def _by_name(what: str, given: Tree, names: list[str], skip: tuple[str, ...]) ->
             "The terms read several, and an array alone cannot say which it is",
             "Pass a dict by name, or a list in that order",
         )
-    if isinstance(given, tuple | list):
-        order = names + [n for n in skip if what == "outputs"]
-        if len(given) != len(names) and len(given) != len(order):
-            raise MatchError(
-                f"`{what}` in a list must be, in order: {', '.join(names)}",
-                f"Found {len(given)} arrays",
-                "An output is missing, or one without a loss was left in",
-                "Pass a dict by name to be safe from the order",
-            )
-        return dict(zip(names, given, strict=False))
     raise MatchError(
-        f"`{what}` must be an array, or a tuple, list or dict of arrays",
+        f"`{what}` must be an array, or a tuple, list or dict of arrays: {', '.join(names)}",
         f"Found {type(given).__name__}",
-        "A model's output object or a data loader's batch was passed as it is",
-        "Pass its arrays, by name: {'logits': out.logits}",
+        f"`{what}` was left out"
+        if given is None
+        else "A model's output object or a data loader's batch was passed as it is",
+        f"Pass the arrays by name: {{{names[0]!r}: array}}",
     )
+
+
+def _check_names(what: str, given: Mapping[str, Any], names: list[str], skip: Axes) -> None:
+    missing = [n for n in names if n not in given]
+    extra = [n for n in given if n not in names and n not in skip]
+    if missing or extra:
+        raise MatchError(
+            f"`{what}` must hold exactly the names that the terms read",
+            f"Found {', '.join(map(str, given)) or 'nothing'}"
+            + (f"; missing: {', '.join(missing)}" if missing else "")
+            + (f"; read by no term: {', '.join(map(str, extra))}" if extra else ""),
+            "A name is misspelled, or an output has no loss",
+            "Rename it, or list outputs without a loss in Objective(..., skip=[...])",
+        )
 
 
 def _none(targets: Tree) -> dict[str, Array]:
@@ -159,7 +222,7 @@ def _weight(kind: str, given: Given, term: Term, terms: tuple[Term, ...]) -> Any
 
 
 def _only_samples(kind: str, given: Any, terms: tuple[Term, ...]) -> None:
-    shape = tuple(getattr(given, "shape", (len(given),)))
+    shape = tuple(given.shape) if is_array(given) else np.shape(given)
     if len(shape) != 1:
         raise ShapeError(
             f"`{kind}` for several outputs must weigh samples, or be given by name",

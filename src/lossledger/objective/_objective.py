@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from lossledger._array import ArrayLibrary, is_array
+from lossledger._array import ArrayLibrary, resolve_imported
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping, Sequence, Tree
 from lossledger.engines import (
@@ -14,6 +14,7 @@ from lossledger.engines import (
     compute,
     gradient,
     lean_plan,
+    loss_weight,
     pool,
     prepare,
     result_of,
@@ -24,7 +25,7 @@ from lossledger.ledger import Book, Ledger, Note
 from lossledger.ledger._book import keep_pool
 from lossledger.ledger._tree import register
 from lossledger.objective._keras_forms import terms_from_keras
-from lossledger.objective._matching import Call, Given, match
+from lossledger.objective._matching import Call, Given, check_output_names, match
 from lossledger.regularizers import AbstractRegularizer, regularize
 from lossledger.splitting import Exactness, Whole, exactness
 from lossledger.term import Term
@@ -36,9 +37,12 @@ class Objective:
     Args:
         parts: Terms and regularizers.
         skip: Names of outputs (or targets) that have no loss and may be passed.
+        output_names: Names of all outputs in the order of tuples and lists; left out, they
+            hold the outputs in the order in which the terms first read them.
 
     Raises:
-        MatchError: If two parts have the same name, or there is no term.
+        MatchError: If two parts have the same name, there is no term, or `output_names`
+            are not the names read and skipped.
 
     Example:
         >>> import numpy as np, lossledger as ll
@@ -48,12 +52,21 @@ class Objective:
         (5.0, 2)
     """
 
-    def __init__(self, *parts: Term | AbstractRegularizer, skip: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *parts: Term | AbstractRegularizer,
+        skip: Sequence[str] = (),
+        output_names: Sequence[str] = (),
+    ) -> None:
         """Sort the parts and check their names."""
+        compiling = resolve_imported()
+        if compiling is not None:
+            register(compiling, Ledger)
         self.terms = tuple(p for p in parts if isinstance(p, Term))
         self.regularizers = tuple(p for p in parts if isinstance(p, AbstractRegularizer))
-        self.skip = tuple(skip)
+        self.skip, self.output_names = tuple(skip), tuple(output_names)
         _check_parts(parts, self.terms)
+        check_output_names(self.terms, self.skip, self.output_names)
         self._exactness = {t.name: exactness(t) for t in self.terms}
         self._notes = {n: _note(t, self._exactness[n]) for n, t in _by_name(self.terms)}
         alone = len(self.terms) == 1 and not self.regularizers
@@ -71,14 +84,14 @@ class Objective:
         """Build from Keras' forms of `loss` and `loss_weights`: one, a list or a dict.
 
         Args:
-            loss: A loss (or callable), or a list or dict of them; None skips an output, a
-                list inside a dict gives one output several losses.
-            loss_weights: A number, list, dict or 1-d array in the same structure.
+            loss: A loss (or callable) for every output, or a list or dict of them; None
+                skips an output, a list inside gives one output several losses.
+            loss_weights: A list, dict or 1-d array in the same structure, or one number.
             axes: Axes of the outputs: one string for all, or a dict by output name.
             output_names: Names in the order of the lists; default output_0, output_1, ….
         """
-        terms, skip = terms_from_keras(loss, loss_weights, axes, output_names)
-        return cls(*terms, skip=skip)
+        terms, skip, names = terms_from_keras(loss, loss_weights, axes, output_names)
+        return cls(*terms, skip=skip, output_names=names)
 
     @property
     def exactness(self) -> dict[str, Exactness]:
@@ -188,7 +201,7 @@ class Objective:
             found = gradient(each, float(term.loss_weight))
             for name, slope in zip(term.outputs, found, strict=True):
                 slopes[name] = slopes[name] + slope if name in slopes else slope
-        return total, ledger, _like(outputs, slopes)
+        return total, ledger, call.like(outputs, slopes)
 
     def statistics(
         self,
@@ -206,7 +219,7 @@ class Objective:
         frame = ran[0].prepared.inputs.frame
         samples = frame.length("batch") if "batch" in frame.axes else 1
         pools = {r.prepared.term.name: pool(r) for r in ran}
-        weights = {r.prepared.term.name: _weight(call.xp, r) for r in ran}
+        weights = {r.prepared.term.name: call.xp.detach(loss_weight(r)) for r in ran}
         return Whole(pools, weights, samples, 1)
 
     def _match(
@@ -219,7 +232,9 @@ class Objective:
         keys: Mapping[str, Array] | None,
     ) -> Call:
         given = {"mask": mask, "sample_weight": sample_weight, "element_weight": element_weight}
-        return match(self.terms, self.skip, outputs, targets, given, keys or {})
+        return match(
+            self.terms, self.skip, self.output_names, outputs, targets, given, keys or {}
+        )
 
     def _run(self, call: Call, watch: Watch) -> list[Ran]:
         return [run(prepare(t, *_read(t, call), watch)) for t in self.terms]
@@ -266,19 +281,6 @@ def _read(term: Term, call: Call) -> tuple[tuple[Array, ...], Array, BatchWeight
     outputs = tuple(call.outputs[n] for n in term.outputs)
     targets = None if term.target is None else call.targets[term.target]
     return outputs, targets, call.weights[term.name]
-
-
-def _weight(xp: ArrayLibrary, ran: Ran) -> Array:
-    weight = ran.prepared.term.loss_weight
-    return xp.asarray(weight, xp.dtype(ran.value), ran.value) if not is_array(weight) else weight
-
-
-def _like(outputs: Tree, slopes: Mapping[str, Array]) -> Tree:
-    if isinstance(outputs, Mapping):
-        return dict(slopes)
-    if isinstance(outputs, tuple | list):
-        return type(outputs)(slopes.values())
-    return next(iter(slopes.values()))
 
 
 def _check_parts(parts: tuple[Any, ...], terms: tuple[Term, ...]) -> None:

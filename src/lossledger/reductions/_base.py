@@ -19,10 +19,17 @@ Split = Literal["linear", "smooth", "order"]
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Finalized values by cell; `presence` is False where an empty cell is skipped."""
+    """Finalized values by cell.
+
+    Attributes:
+        values: One a cell.
+        presence: False where an empty cell is skipped; None where none is.
+        broken: True where a cell that may not be empty is, and nothing could be raised.
+    """
 
     values: Array
     presence: Array | None
+    broken: Array | None = None
 
 
 class AbstractReduction(ABC):

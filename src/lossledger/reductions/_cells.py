@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sums, denominators and the one policy for cells with nothing in them."""
 
+import math
 from typing import Any
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import ReductionError
 from lossledger._typing import Array
 from lossledger.frames import AbstractGrouping
-from lossledger.reductions._base import AbstractReduction, Denominator
+from lossledger.reductions._base import AbstractReduction, Cells, Denominator
 from lossledger.statistics import SumStatistic
 from lossledger.weighting import Masses
 
@@ -67,25 +68,27 @@ def safe(xp: ArrayLibrary, mass: Any, present: Any) -> Any:
     """Replace the mass of empty cells by 1, so that dividing is safe."""
     if isinstance(present, bool):
         return mass if present else 1
-    return xp.where(present, mass, mass * 0 + 1)
+    return xp.where(present, mass, xp.full_like(mass, 1))
 
 
 def nonzero(xp: ArrayLibrary, x: Array) -> Array:
     """Replace zeros by 1."""
-    return xp.where(x != 0, x, x * 0 + 1)
+    return xp.where(x != 0, x, xp.full_like(x, 1))
 
 
-def emptied(
-    xp: ArrayLibrary, cells: Array, present: Any, reduction: AbstractReduction
-) -> Array:
-    """Put 0 where nothing is present; NaN under a trace where that should have raised."""
+def with_policy(
+    xp: ArrayLibrary, values: Array, present: Any, reduction: AbstractReduction
+) -> Cells:
+    """Apply `empty` to cells in which nothing is present.
+
+    They are 0; under "skip" the next stage does not see them; under "raise" they are NaN
+    and reported, if they could not be read when `presence` looked.
+    """
     if isinstance(present, bool):
-        return cells if present else cells * 0
-    if reduction.empty == "raise":
-        return xp.where(present, cells, cells * 0 + float("nan"))
-    return xp.where(present, cells, cells * 0)
-
-
-def skipped(present: Any, reduction: AbstractReduction) -> Array | None:
-    """Return which cells the next stage sees, or None for all."""
-    return present if reduction.empty == "skip" and not isinstance(present, bool) else None
+        return Cells(values if present else xp.full_like(values, 0), None)
+    raising = reduction.empty == "raise"
+    hole = xp.full_like(values, math.nan if raising else 0.0)
+    filled = xp.where(present, values, hole)
+    skipped = present if reduction.empty == "skip" else None
+    unseen = raising and not xp.readable(present)
+    return Cells(filled, skipped, ~present if unseen else None)

@@ -9,7 +9,7 @@ from lossledger._errors import ReductionError
 from lossledger._typing import Array, Names
 from lossledger.frames import AbstractGrouping
 from lossledger.reductions._base import AbstractReduction, Cells, Chain, Denominator, Empty, Split
-from lossledger.reductions._cells import emptied, nonzero, presence, safe, skipped, sums
+from lossledger.reductions._cells import nonzero, presence, safe, sums, with_policy
 from lossledger.statistics import SumStatistic
 from lossledger.weighting import Masses
 
@@ -36,7 +36,7 @@ class Sum(AbstractReduction):
     def finalize(self, xp: ArrayLibrary, statistic: SumStatistic) -> Cells:
         """Return the numerator."""
         present = presence(xp, statistic.denominator, self)
-        return Cells(emptied(xp, statistic.numerator, present, self), skipped(present, self))
+        return with_policy(xp, statistic.numerator, present, self)
 
     def coefficients(
         self,
@@ -97,9 +97,7 @@ class Mean(AbstractReduction):
             return Cells(statistic.numerator / self.denominator, None)
         present = presence(xp, statistic.denominator, self)
         divisor = safe(xp, statistic.denominator, present)
-        return Cells(
-            emptied(xp, statistic.numerator / divisor, present, self), skipped(present, self)
-        )
+        return with_policy(xp, statistic.numerator / divisor, present, self)
 
     def coefficients(
         self,
@@ -117,7 +115,7 @@ class Mean(AbstractReduction):
         if isinstance(denominator, int):
             return mass / denominator if denominator else 0.0
         present = presence(xp, denominator, None)
-        inverse = xp.where(present, 1 / safe(xp, denominator, present), denominator * 0)
+        inverse = xp.where(present, 1 / safe(xp, denominator, present), xp.full_like(denominator, 0))
         return mass * grouping.spread(inverse)
 
 
@@ -145,9 +143,8 @@ class RootMean(AbstractReduction):
         """Divide, then take the root."""
         present = presence(xp, statistic.denominator, self)
         mean = statistic.numerator / safe(xp, statistic.denominator, present)
-        inside = xp.where(mean == 0, mean * 0 + 1, mean)
-        root = xp.where(mean == 0, mean * 0, xp.sqrt(inside))
-        return Cells(emptied(xp, root, present, self), skipped(present, self))
+        root = xp.where(mean == 0, xp.full_like(mean, 0), xp.sqrt(nonzero(xp, mean)))
+        return with_policy(xp, root, present, self)
 
     def coefficients(
         self,
@@ -160,9 +157,9 @@ class RootMean(AbstractReduction):
         """Return w / (2·D·root)."""
         mass = 1.0 if weights.numerator is None else weights.numerator
         root = xp.detach(self.finalize(xp, statistic).values)
-        live = root != 0
-        bottom = 2 * statistic.denominator * xp.where(live, root, root * 0 + 1)
-        return mass * grouping.spread(xp.where(live, 1 / nonzero(xp, bottom), root * 0))
+        bottom = 2 * statistic.denominator * root
+        inverse = xp.where(bottom != 0, 1 / nonzero(xp, bottom), xp.full_like(bottom, 0))
+        return mass * grouping.spread(inverse)
 
 
 

@@ -10,7 +10,7 @@ from lossledger._errors import ReductionError
 from lossledger._typing import Array, Names
 from lossledger.frames import AbstractGrouping
 from lossledger.reductions._base import AbstractReduction, Cells, Empty, Split
-from lossledger.reductions._cells import emptied, presence, safe, skipped
+from lossledger.reductions._cells import presence, safe, with_policy
 from lossledger.statistics import MaxStatistic, TopStatistic
 from lossledger.weighting import Masses
 
@@ -32,18 +32,17 @@ class Max(AbstractReduction):
     ) -> MaxStatistic:
         """Find the winner of every cell, and its position."""
         rows = grouping.rows(_candidates(xp, values, weights), -math.inf)
-        position = xp.argmax(xp.detach(rows), -1)
-        top = xp.take_along(rows, xp.expand(position, -1), -1)[:, 0]
-        count = xp.sum(xp.astype(xp.detach(rows) != -math.inf, xp.dtype(values)), axis=-1)
+        position = xp.argmax(_ranks(xp, rows), -1)
+        top = xp.take_along(rows, xp.expand(position, -1), -1)
         shape = grouping.cells.shape
-        placed = [xp.reshape(a, shape) for a in (top, position, position * 0, count)]
-        return MaxStatistic(*placed, parts=1)
+        first, place = xp.reshape(top, shape), xp.reshape(position, shape)
+        count = _counts(xp, values, weights, grouping)
+        return MaxStatistic(first, place, xp.full_like(place, 0), count, parts=1)
 
     def finalize(self, xp: ArrayLibrary, statistic: MaxStatistic) -> Cells:
         """Return the largest value."""
         present = presence(xp, statistic.count, self)
-        top = xp.where(present, statistic.top, statistic.count * 0)
-        return Cells(emptied(xp, top, present, self), skipped(present, self))
+        return with_policy(xp, statistic.top, present, self)
 
     def coefficients(
         self,
@@ -54,14 +53,12 @@ class Max(AbstractReduction):
         statistic: MaxStatistic,
     ) -> Array:
         """Return 1 at the winner's position and 0 elsewhere."""
-        rows = grouping.rows(_candidates(xp, xp.detach(values), weights), -math.inf)
-        places = xp.expand(xp.arange(rows.shape[-1], rows), 0)
-        cells = grouping.cells.size
-        won = places == xp.reshape(statistic.position, (cells, 1))
-        own = (xp.reshape(statistic.part, (cells, 1)) == 0) & (
-            xp.reshape(statistic.count, (cells, 1)) != 0
-        )
-        return grouping.unrows(xp.astype(won & own, xp.dtype(values)))
+        rows = grouping.rows(xp.detach(values), 0.0)
+        places = xp.expand(xp.arange(rows.shape[-1], statistic.position), 0)
+        column = (grouping.cells.size, 1)
+        won = places == xp.reshape(statistic.position, column)
+        own = (statistic.part == 0) & (statistic.count != 0)
+        return grouping.unrows(xp.astype(won & xp.reshape(own, column), xp.dtype(values)))
 
 
 @dataclass(frozen=True)
@@ -109,11 +106,11 @@ class TopMean(AbstractReduction):
     def finalize(self, xp: ArrayLibrary, statistic: TopStatistic) -> Cells:
         """Return Σ c·v by cell."""
         share = self._shares(xp, xp.detach(statistic.values), statistic)
-        counted = xp.where(share != 0, statistic.values, share * 0)
+        counted = xp.where(share != 0, statistic.values, xp.full_like(share, 0))
         shape = tuple(statistic.denominator.shape)
         value = xp.reshape(xp.sum(counted * share, axis=-1), shape)
         present = presence(xp, statistic.denominator, self)
-        return Cells(emptied(xp, value, present, self), skipped(present, self))
+        return with_policy(xp, value, present, self)
 
     def coefficients(
         self,
@@ -138,16 +135,32 @@ class TopMean(AbstractReduction):
         total = xp.reshape(statistic.denominator, (-1, 1))
         wanted = total * (self.fraction or 1.0)
         if self.count is not None:
-            wanted = xp.minimum(total, total * 0 + self.count)
-        order = xp.sort_order(values)
+            wanted = xp.minimum(total, xp.full_like(total, self.count))
+        order = xp.sort_order(_ranks(xp, values))
         mass = xp.take_along(statistic.weights, order, -1)
         before = xp.cumsum(mass, -1) - mass
         room = wanted - before
-        taken = xp.minimum(xp.where(room > 0, room, room * 0), mass)
+        taken = xp.minimum(xp.positive(room), mass)
         inverse = xp.sort_order(-order)
         present = wanted != 0
         share = taken / safe(xp, wanted, present)
         return xp.take_along(share, inverse, -1)
+
+
+def _ranks(xp: ArrayLibrary, rows: Array) -> Array:
+    """What elements are ordered by: NaN before all else, so that it is never lost."""
+    bare = xp.detach(rows)
+    return xp.where(bare != bare, xp.full_like(bare, math.inf), bare)
+
+
+def _counts(
+    xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
+) -> Array:
+    """Number of elements with weight, by cell."""
+    counter = xp.counter(values)
+    if weights.numerator is not None:
+        return grouping.sum(xp.astype(weights.numerator != 0, counter))
+    return xp.zeros(grouping.cells.shape, counter, values) + grouping.count(values)
 
 
 def _candidates(xp: ArrayLibrary, values: Array, weights: Masses) -> Array:

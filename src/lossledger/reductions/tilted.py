@@ -2,7 +2,7 @@
 """The tilted mean: between the mean and the worst case."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from lossledger._array import ArrayLibrary
@@ -10,7 +10,7 @@ from lossledger._errors import ReductionError
 from lossledger._typing import Array, Names
 from lossledger.frames import AbstractGrouping
 from lossledger.reductions._base import AbstractReduction, Cells, Empty, Split
-from lossledger.reductions._cells import denominators, emptied, presence, safe, skipped
+from lossledger.reductions._cells import denominators, presence, safe, with_policy
 from lossledger.statistics import LogSumExpStatistic
 from lossledger.weighting import Masses
 
@@ -51,18 +51,21 @@ class LogMeanExp(AbstractReduction):
         """Sum w·exp(t·v − shift) with the largest t·v as shift."""
         tilted, mass = self._tilted(xp, values, weights), weights.numerator
         top = grouping.max(xp.detach(tilted))
-        shift = xp.where(top == -math.inf, xp.sign(top) * 0, top)
+        shift = xp.where(top == -math.inf, xp.full_like(top, 0), top)
         raised = xp.exp(tilted - grouping.spread(shift))
         scaled = grouping.sum(raised if mass is None else raised * mass)
-        total = denominators(xp, values, weights, grouping, "weights")
-        return LogSumExpStatistic(shift, scaled, scaled * 0 + total)
+        # The mass is the same above and below: a weight that stands in the denominator
+        # alone (class weights of soft targets) has no place under an exponential.
+        own = replace(weights, denominator=mass)
+        total = denominators(xp, values, own, grouping, "weights")
+        return LogSumExpStatistic(shift, scaled, xp.full_like(scaled, 0) + total)
 
     def finalize(self, xp: ArrayLibrary, statistic: LogSumExpStatistic) -> Cells:
         """Return (log(scaled / Σw) + shift) / t."""
         present = presence(xp, statistic.denominator, self)
         inside = safe(xp, statistic.scaled, present) / safe(xp, statistic.denominator, present)
         value = (xp.log(inside) + statistic.shift) / self.tilt
-        return Cells(emptied(xp, value, present, self), skipped(present, self))
+        return with_policy(xp, value, present, self)
 
     def coefficients(
         self,
@@ -83,4 +86,4 @@ class LogMeanExp(AbstractReduction):
         tilted = values * self.tilt
         if weights.numerator is None:
             return tilted
-        return xp.where(weights.numerator != 0, tilted, xp.detach(tilted) * 0 - math.inf)
+        return xp.where(weights.numerator != 0, tilted, xp.full_like(tilted, -math.inf))

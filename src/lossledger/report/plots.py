@@ -141,18 +141,23 @@ def share_against_frequency(
     """
     _check_lengths(names=names, frequencies=frequencies, shares=shares)
     figure, axes = _figure(height=4.6)
-    for name, frequency, share in zip(names, frequencies, shares, strict=True):
-        color = MARKED if name in marked else PLAIN
-        axes.scatter(100 * frequency, 100 * share, color=color, s=50, zorder=3)
+    order = sorted(range(len(names)), key=lambda place: shares[place])
+    for rank, place in enumerate(order):
+        point = (100 * frequencies[place], 100 * shares[place])
+        color = MARKED if names[place] in marked else PLAIN
+        axes.scatter(*point, color=color, s=50, zorder=3)
+        offset, side = ((8, 0), "left") if rank % 2 else ((-8, 0), "right")
         axes.annotate(
-            name, (100 * frequency, 100 * share), xytext=(7, 4), textcoords="offset points"
+            names[place], point, xytext=offset, textcoords="offset points", ha=side, va="center"
         )
     seen = [100 * x for x in (*frequencies, *shares) if x > 0]
     if seen:
-        ends = (min(seen) * 0.6, max(seen) * 1.7)
+        ends = (min(seen) * 0.6, min(max(seen) * 1.7, 100))
         axes.plot(ends, ends, color=TOTAL, linestyle="--", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     axes.set_xlabel("share of the elements (%)")
     axes.set_ylabel("share of the total (%)")
     axes.set_title(title, loc="left")

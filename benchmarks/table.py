@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results as Markdown, which reads as plain text too."""
+
+from typing import Any
+
+from workload import OURS
+
+Row = dict[str, Any]
+
+HEADS = ("", "median", "IQR", "/ lossledger", "/ floor", "first call", "memory", "deviation")
+
+
+def render(result: Row) -> str:
+    """Return the section of one workload."""
+    unit = 1e3 if ours(result)["median_seconds"] >= 1e-3 else 1e6
+    lines = [f"### {result['name']}: {result['title']}", "", heading(result, unit), ""]
+    lines += aligned([HEADS, *(cells(row, result, unit) for row in result["rows"])])
+    lines += [f"\nNot installed, not measured: {name}" for name in result["absent"]]
+    if result["gate"] is not None:
+        lines += ["", gate(result)]
+    return "\n".join(lines)
+
+
+def ours(result: Row) -> Row:
+    """Return the row of the library itself."""
+    return named(result, OURS)
+
+
+def named(result: Row, name: str) -> Row:
+    """Return the row of that name."""
+    found: Row = next(row for row in result["rows"] if row["name"] == name)
+    return found
+
+
+def heading(result: Row, unit: float) -> str:
+    """Return what a multiple of the floor means, and how often was measured."""
+    floor, spelled = result["floor"], "ms" if unit == 1e3 else "µs"
+    speed = floor["gigabytes_per_second"]
+    measured = "" if speed is None else f" ({speed:.1f} GB/s)"
+    return (
+        f"Times in {spelled}; {result['rounds']} interleaved rounds.\n"
+        f"Floor: {floor['says']}{measured}: {number(floor['seconds'] * unit)} {spelled}."
+    )
+
+
+def cells(row: Row, result: Row, unit: float) -> tuple[str, ...]:
+    """Return one line of the table."""
+    median, peak = row["median_seconds"], row["peak_bytes"]
+    apart = max(row["value_deviation"], row["gradient_deviation"], row["iou_deviation"] or 0.0)
+    return (
+        row["name"],
+        number(median * unit),
+        number(row["iqr_seconds"] * unit),
+        number(median / ours(result)["median_seconds"]),
+        number(median / result["floor"]["seconds"]),
+        f"{number(row['first_seconds'])} s",
+        "n/a" if peak is None else f"{peak / 1e6:.0f} MB",
+        f"{apart:.0e}",
+    )
+
+
+def gate(result: Row) -> str:
+    """Return whether the goal is met, in words."""
+    goal = result["gate"]
+    reached = ours(result)["median_seconds"] / named(result, goal["peer"])["median_seconds"]
+    verdict = "met" if reached <= goal["ratio"] else "missed"
+    return (
+        f"Goal: at most {goal['ratio']:g} times {goal['peer']}. "
+        f"Measured: {reached:.2f} times; {verdict}."
+    )
+
+
+def number(x: float) -> str:
+    """Write with three digits, without an exponent."""
+    if x == 0:
+        return "0"
+    if x >= 100:
+        return f"{x:.0f}"
+    return f"{x:.1f}" if x >= 10 else f"{x:.2f}" if x >= 0.1 else f"{x:.2g}"
+
+
+def aligned(lines: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a Markdown table, padded to columns."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    written = []
+    for line in lines:
+        rest = (cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        written.append("| " + " | ".join((line[0].ljust(widths[0]), *rest)) + " |")
+    rule = [":" + "-" * (widths[0] - 1), *("-" * (width - 1) + ":" for width in widths[1:])]
+    return [written[0], "| " + " | ".join(rule) + " |", *written[1:]]
