@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: INP001 - a script beside the page that it makes
 """Print the catalogue page: every loss, read from its own docstring and declarations.
 
 Run `python docs/make_catalogue.py --write` after adding a loss or changing a docstring;
@@ -18,15 +19,16 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from cases import LOSSES, Case  # noqa: E402 - found through the line above
-
 from lossledger import losses  # noqa: E402
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Facts  # noqa: E402
 from lossledger.splitting import exactness  # noqa: E402
 
 PAGE = Path(__file__).with_name("catalogue.md")
 # One chapter a module, in this order; modules that are not named follow, by name.
-ORDER = ("classification", "distribution", "focal", "margin", "overlap", "regression", "relative",
-         "probabilistic", "pairwise")  # fmt: skip
+ORDER = (
+    "classification", "focal", "margin", "distribution", "overlap", "overlap_ratios",
+    "overlap_pooled", "boundary", "experts", "regression", "relative", "probabilistic", "pairwise",
+)  # fmt: skip
 SUPPORT = ("Elementwise", "FromSums")  # they hold a user's function, and have no formula
 
 INTRODUCTION = """\
@@ -34,9 +36,9 @@ INTRODUCTION = """\
 
 <!-- Made by docs/make_catalogue.py from the docstrings; do not edit. -->
 
-Every loss, with what it computes for one element, over which numbers it is defined, and its
-derivative in closed form. The derivative is the one that `value_and_grad` uses; tests compare
-it with finite differences.
+Every loss, with what it computes for one element (or cell), over which numbers it is defined, and
+its derivative in closed form. `value_and_grad` uses that derivative, and tests compare it with
+finite differences.
 
 - **Outputs** and **targets** say what is allowed. "Index or rows" are class indices, or one
   number for each class.
@@ -84,7 +86,7 @@ class Entry:
 
     def line(self) -> str:
         """Write as a line of a Markdown table."""
-        name = f"[`{self.name}`][lossledger.losses.{self.name}]"
+        name = f"[`{self.name}`](reference/losses.md#lossledger.losses.{self.name})"
         cells = (self.formula, self.derivative, self.outputs, self.targets, self.removes)
         escaped = [escape(c) for c in (*cells, self.split, self.source)]
         return "| " + " | ".join([name, *escaped]) + " |"
@@ -104,13 +106,14 @@ def escape(text: str) -> str:
 
 def paragraphs(docstring: str) -> list[str]:
     """Return the paragraphs in front of the sections, each on one line."""
-    body = re.split("|".join(rf"^{re.escape(s)}" for s in _SECTIONS), docstring, flags=re.M)[0]
+    heads = "|".join(rf"^{re.escape(s)}" for s in _SECTIONS)
+    body = re.split(heads, docstring, flags=re.MULTILINE)[0]
     return [" ".join(p.split()) for p in re.split(r"\n\s*\n", body) if p.strip()]
 
 
 def source_of(docstring: str) -> str:
     """Return the text after "Source:", on one line."""
-    found = re.search(r"^Source:(.*?)(?:\n\s*\n|\Z)", docstring, flags=re.M | re.S)
+    found = re.search(r"^Source:(.*?)(?:\n\s*\n|\Z)", docstring, flags=re.MULTILINE | re.DOTALL)
     return "" if found is None else " ".join(found[1].split()).rstrip(".")
 
 
@@ -120,7 +123,7 @@ def derivative_of(texts: list[str]) -> tuple[str, str]:
     head, found, tail = formula.partition("; ∂")
     if found:
         return head, "∂" + tail.rstrip(".")
-    for marked in ("∂", "derivative"):
+    for marked in ("∂", "erivative"):
         for text in rest:
             kept = [s for s in sentences(text) if marked in s]
             if kept:
@@ -129,7 +132,7 @@ def derivative_of(texts: list[str]) -> tuple[str, str]:
 
 
 def sentences(text: str) -> list[str]:
-    """Split at full stops that a capital letter or a ∂ follows, and at a semicolon before a name."""
+    """Split at full stops before a capital letter or a ∂, and at semicolons before a name."""
     pieces = re.split(r"(?<=\.)\s+(?=[A-Z∂])|;\s+(?=[a-z]\w* is )", text)
     return [p.strip() for p in pieces if p.strip()]
 
@@ -196,9 +199,10 @@ def chapters(found: Iterable[Entry]) -> Iterator[str]:
         by_module.setdefault(entry.chapter, []).append(entry)
     later = sorted(set(by_module) - set(ORDER))
     for module in [m for m in ORDER if m in by_module] + later:
-        texts = paragraphs(inspect.getdoc(importlib.import_module(f"lossledger.losses.{module}")) or "")
+        code = importlib.import_module(f"lossledger.losses.{module}")
+        texts = [escape(text) + "\n" for text in paragraphs(inspect.getdoc(code) or "")]
         heads = ("loss", "value", "derivative", "outputs", "targets", "removes", "split", "source")
-        lines = [f"## {module.capitalize()}", "", *(escape(t) + "\n" for t in texts)]
+        lines = [f"## {module.replace('_', ', ').capitalize()}", "", *texts]
         lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
         yield "\n".join([*lines, *(e.line() for e in by_module[module])])
 

@@ -113,6 +113,13 @@ def parts_of(ledger: ll.Ledger) -> dict[str, float]:
     return {row.term: row.contribution for row in ledger.by("term")} | {"total": ledger.total}
 
 
+def in_words(parts: dict[str, float]) -> str:
+    """Write a step's total as data plus decay."""
+    decay = sum(value for name, value in parts.items() if name.endswith("weight_loss"))
+    total = parts["total"]
+    return f"{parts['cross_entropy']:.4f} + {decay:.4f} = {total:.4f}, {decay / total:.1%} decay"
+
+
 def train(data: Data) -> tuple[Network, list[ll.Ledger], dict[str, float]]:
     """Train with the tutorial's objective and print as it goes; return largest deviations."""
     model = network()
@@ -185,19 +192,20 @@ def main() -> None:
     with torch.no_grad():
         right = float((model(data[0]).argmax(1) == data[1]).double().mean())
     first, last = parts_of(steps[0]), parts_of(steps[-1])
-    decay = [sum(v for n, v in p.items() if n.endswith("weight_loss")) for p in (first, last)]
+    starts, ends = in_words(first), in_words(last)
+    one, shown = first["total"], (1 - MEMORY) * first["total"]
     print(f"""
 Answer
    The total is the batch's mean cross entropy plus one number a layer, wd * sum(w ** 2) / 2,
-   which no batch divides: {first["cross_entropy"]:.4f} + {decay[0]:.4f} = {first["total"]:.4f} in the first step,
-   {last["cross_entropy"]:.4f} + {decay[1]:.4f} = {last["total"]:.4f} in the last. Parts and total agree to {off["rows"]:.0e}.
-   The cross entropy falls and the decay hardly does: {decay[0] / first["total"]:.0%} of the total in the first
-   step, {decay[1] / last["total"]:.0%} in the last, with {right:.1%} of the digits right. A total that no longer
-   falls need not mean that the data are no longer learned.
-   Loss/avg is 0.9 of the old and 0.1 of the new value, from 0: after one step it shows a
-   tenth ({0.1 * first["total"]:.4f} for {first["total"]:.4f}), and it forgets all but the last ten or twenty steps.
-   It is no mean over an epoch; for that, add the steps' ledgers ({ledger.total:.4f} a step).
-   The half in tf.nn.l2_loss is PyTorch's weight_decay: both train the same network ({apart:.0e}).""")
+   which no batch divides. Parts and total agree ({off["rows"]:.0e}).
+      first step   {starts}
+      last step    {ends}
+   The cross entropy falls and the decay hardly does, with {right:.1%} of the digits right. A
+   total that stays where it is need not mean that nothing more is learned.
+   Loss/avg is 0.9 of the old and 0.1 of the new value, from 0: after one step it shows
+   {shown:.4f} for {one:.4f}, and later mostly the last ten steps. It is no mean over an epoch;
+   for that, add the steps' ledgers ({ledger.total:.4f} a step).
+   With its half, tf.nn.l2_loss is PyTorch's weight_decay: the same network ({apart:.0e}).""")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def show_classes(ledger: ll.Ledger) -> None:
     heads = ("pixels", "own mean", "contribution", "share", "IoU")
     print(f"   {'class':<8}" + "".join(f"{h:>14}" for h in heads))
     for row in ledger.by("class"):
-        numbers = f"{row.own_mean or 0:>14.4f}{row.contribution:>14.4f}{row.share or 0:>14.1%}"
+        numbers = f"{row.own_mean or 0:>14.4f}{row.contribution:>14.4f}{row.share or 0:>14.2%}"
         print(f"   {row.cls:<8}{row.count:>14}{numbers}{row.iou or 0:>14.3f}")
     print(f"   {'total':<8}{'':>28}{ledger.total:>14.4f}\n\n   overlooked():")
     for row in ledger.overlooked():

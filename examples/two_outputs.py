@@ -165,7 +165,7 @@ Answer
    as long. It does change what C is given from the second step on, since A and B have
    moved: C differs by {after[0]:.1e} after one step, {after[1]:.1e} after two and {after[2]:.1e}
    after {STEPS}. By then the digit's loss is {light[0]:.3f} with w2 = 0.3 and {heavy[0]:.3f} with
-   w2 = 3.0, the place's {light[1]:.4f} and {heavy[1]:.4f}: w1 and w2 say which loss A and B serve.""")
+   w2 = 3.0, the place's {light[1]:.4f} and {heavy[1]:.4f}: A and B serve the heavier one.""")
 
 
 if __name__ == "__main__":

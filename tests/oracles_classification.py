@@ -184,7 +184,7 @@ def brier(outputs: tuple[Any, ...], targets: Any) -> Any:
     return ((p - hot(targets, p)) ** 2).sum(-1)
 
 
-def entropy(outputs: tuple[Any, ...], targets: Any) -> Any:
+def entropy(outputs: tuple[Any, ...], _: Any) -> Any:
     """Return torch's entropy of a categorical distribution."""
     import torch
 

@@ -56,7 +56,7 @@ def laplace(scale: str, full: bool) -> Oracle:
     return values
 
 
-def gaussian_kl(outputs: tuple[Any, ...], targets: Any) -> Any:
+def gaussian_kl(outputs: tuple[Any, ...], _: Any) -> Any:
     """Return torch's KL of two normal distributions."""
     import torch
 
@@ -116,7 +116,7 @@ def poisson(log_input: bool) -> Oracle:
 def info_nce(temperature: float, symmetric: bool, normalize: bool) -> Oracle:
     """Return torch's cross entropy of the similarity matrix, label i for row i."""
 
-    def values(outputs: tuple[Any, ...], targets: Any) -> Any:
+    def values(outputs: tuple[Any, ...], _: Any) -> Any:
         import torch
 
         queries, keys = (torch.as_tensor(x) for x in outputs)
@@ -133,7 +133,7 @@ def info_nce(temperature: float, symmetric: bool, normalize: bool) -> Oracle:
     return values
 
 
-def logistic(outputs: tuple[Any, ...], targets: Any) -> Any:
+def logistic(outputs: tuple[Any, ...], _: Any) -> Any:
     """Return −log(exp(a)/(exp(a) + exp(b)))."""
     a, b = outputs
     return np.logaddexp(a, b) - a

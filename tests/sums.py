@@ -18,7 +18,9 @@ def rmse(over: str, **settings: Any) -> ll.losses.FromSums:
         _squares,
         lambda s: (s["squares"] / s["elements"]) ** 0.5,
         over,
+        value_derivative=lambda s: {"squares": 0.5 / (s["squares"] * s["elements"]) ** 0.5},
         sums_derivative=lambda y, t: {"squares": 2 * (y - t)},
+        own_mean=("squares", "elements"),
         **settings,
     )
 
@@ -33,7 +35,7 @@ def _count_slopes(p: Any, t: Any) -> dict[str, Any]:
 
 def _mcc(s: dict[str, Any]) -> Any:
     p, y, n = s["outputs"], s["targets"], s["elements"]
-    return 1 - (n * s["both"] - p * y) / (p * (n - p) * y * (n - y)) ** 0.5
+    return 1 - (n * s["both"] - p * y) / (p * (n - p) * y * (n - y) + 1) ** 0.5
 
 
 def f1(over: str, **settings: Any) -> ll.losses.FromSums:
@@ -57,7 +59,7 @@ def f1(over: str, **settings: Any) -> ll.losses.FromSums:
 
 
 def mcc(over: str) -> ll.losses.FromSums:
-    """Return one minus Matthews' correlation of probabilities and labels."""
+    """Return one minus Matthews' correlation of probabilities and labels, smoothed by 1."""
     return ll.losses.FromSums(_counts, _mcc, over, sums_derivative=_count_slopes)
 
 
@@ -70,10 +72,24 @@ def _correlation(s: dict[str, Any]) -> Any:
     return 1 - (s["n"] * s["yt"] - s["y"] * s["t"]) / spread**0.5
 
 
+def _correlation_slopes(s: dict[str, Any]) -> dict[str, Any]:
+    """Return −u'/√(ab) + u·a'/(2a√(ab)) of 1 − u/√(ab), for the sums that y is in."""
+    u, a = s["n"] * s["yt"] - s["y"] * s["t"], s["n"] * s["yy"] - s["y"] ** 2
+    root = (a * (s["n"] * s["tt"] - s["t"] ** 2)) ** 0.5
+    half = u / (2 * a * root)
+    return {
+        "yt": -s["n"] / root,
+        "y": s["t"] / root - 2 * half * s["y"],
+        "yy": half * s["n"],
+    }
+
+
 def correlation(over: str) -> ll.losses.FromSums:
     """Return one minus Pearson's correlation."""
     slopes = lambda y, t: {"y": 0 * y + 1, "yy": 2 * y, "yt": t}  # noqa: E731 - one line of algebra
-    return ll.losses.FromSums(_moments, _correlation, over, sums_derivative=slopes)
+    return ll.losses.FromSums(
+        _moments, _correlation, over, value_derivative=_correlation_slopes, sums_derivative=slopes
+    )
 
 
 def normalized(over: str) -> ll.losses.FromSums:
@@ -121,8 +137,16 @@ def by_f1(axes: tuple[int, ...]) -> Any:
     return cells
 
 
+def by_mcc(outputs: tuple[Any, ...], t: Any) -> Any:
+    """Return Matthews' formula in true and false positives and negatives."""
+    p, q = outputs[0], 1 - outputs[0]
+    tp, fp, fn, tn = (p * t).sum(), (p * (1 - t)).sum(), (q * t).sum(), (q * (1 - t)).sum()
+    spread = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
+    return 1 - (tp * tn - fp * fn) / np.sqrt(spread + 1)
+
+
 def by_correlation(outputs: tuple[Any, ...], t: Any) -> Any:
-    """Return NumPy's correlation; of labels and probabilities it is Matthews'."""
+    """Return NumPy's correlation."""
     return 1 - np.corrcoef(outputs[0].reshape(-1), t.reshape(-1))[0, 1]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Regression, probabilistic and pairwise losses: oracles, kinks, extremes, known numbers."""
+"""Regression, probabilistic and pairwise losses: oracles, three ways, kinks, extremes."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 import torch
-from cases import LOSSES, Case
-from properties import close
 
 import lossledger as ll
+from cases import LOSSES, Case
 from lossledger.losses import pairwise, probabilistic, regression, relative
+from properties import close
 
 L = ll.losses
 OURS = tuple(m.__name__ for m in (pairwise, probabilistic, regression, relative))
@@ -68,7 +68,8 @@ def assert_three_ways_agree(
 ) -> list[Any]:
     """Closed form, torch and JAX give one total and one gradient, all finite."""
     total, slopes = closed(term, outputs, targets, **w)
-    assert np.isfinite(total) and all(np.isfinite(s).all() for s in slopes)
+    assert np.isfinite(total)
+    assert all(np.isfinite(s).all() for s in slopes)
     for other in (by_torch, by_jax):
         found, found_slopes = other(term, outputs, targets, **w)
         close(found, total, rtol, what=f"total {other.__name__}")
@@ -255,7 +256,8 @@ def test_cosine_kinks() -> None:
         y = np.full(6, sign)
         term = term_of(L.CosineEmbedding(0.0), "batch feature")
         slopes = assert_three_ways_agree(term, (a, b), y)
-        assert not slopes[0][:2].any() and not slopes[1][1].any()
+        assert not slopes[0][:2].any()
+        assert not slopes[1][1].any()
         values = ll.Objective(term).values((a, b), y)["case"]
         expected = [1, 1, 1, 1, 0, 0] if sign > 0 else [0, 0, 0, 0, 1, 1]
         np.testing.assert_allclose(values, expected, atol=1e-15)
@@ -283,7 +285,7 @@ def test_pairwise_logistic_extremes() -> None:
 
 
 def test_log_cosh_keeps_small_digits() -> None:
-    """log cosh e = e²/2 − e⁴/12 + …: at e = 1e-9 the digits of 5e-19 are kept."""
+    """At small e log cosh e = e²/2 − e⁴/12 + …, to the last digits."""
     e = np.array([1e-9, 1e-5, 1e-2])
     values = ll.Objective(term_of(L.LogCosh())).values(e, np.zeros(3))["case"]
     series = e**2 / 2 - e**4 / 12 + e**6 / 45 - 17 * e**8 / 2520

@@ -79,7 +79,8 @@ def _speaker(array: Array) -> ArrayLibrary:
             "A Python scalar, a list or a container was passed where one array belongs",
             "Pass a NumPy, PyTorch, JAX or TensorFlow array",
         )
-    module = import_module(f"lossledger._array._{_SPEAKERS[root]}")
+    name = f"lossledger._array._{_SPEAKERS[root]}"
+    module = sys.modules.get(name) or import_module(name)
     library: ArrayLibrary = module.library()
     _BY_TYPE[type(array)] = library
     return library

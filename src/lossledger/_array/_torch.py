@@ -22,7 +22,7 @@ def library() -> ArrayLibrary:
 
 def _math(torch: Any) -> dict[str, Any]:
     def bin_sum(x: Array, index: Array, n: int) -> Array:
-        return torch.zeros(n, dtype=x.dtype, device=x.device).index_add_(0, index, x)
+        return torch.zeros(n, dtype=x.dtype, device=x.device).index_add(0, index, x)
 
     def bin_max(x: Array, index: Array, n: int) -> Array:
         lowest = torch.full((n,), -torch.inf, dtype=x.dtype, device=x.device)

@@ -2,6 +2,7 @@
 """How a term is computed: the reference in the array API, and fused engines beside it."""
 
 from lossledger.engines._account import Account, CellNames
+from lossledger.engines._limbs import Limbs, growing
 from lossledger.engines._lean import LeanPlan, lean_plan, run_lean
 from lossledger.engines._pool import Pool, pool
 from lossledger.engines._prepare import BatchWeights, Prepared, prepare
@@ -15,6 +16,7 @@ __all__ = [
     "BatchWeights",
     "CellNames",
     "LeanPlan",
+    "Limbs",
     "Pool",
     "Prepared",
     "Ran",
@@ -23,6 +25,7 @@ __all__ = [
     "account",
     "compute",
     "gradient",
+    "growing",
     "lean_plan",
     "loss_weight",
     "pool",

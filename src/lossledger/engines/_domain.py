@@ -32,7 +32,8 @@ _SPELLED: dict[Domain, str] = {
 }
 # What stands where no weight is: inside the domain, so that nothing becomes infinite.
 _HARMLESS: dict[Domain, float] = {
-    "probabilities": 0.5, "distribution": 0.5, "interior": 0.5, "positive": 1.0, "nonzero": 1.0, "sign": 1.0,
+    "probabilities": 0.5, "distribution": 0.5, "interior": 0.5,
+    "positive": 1.0, "nonzero": 1.0, "sign": 1.0,
 }  # fmt: skip
 
 

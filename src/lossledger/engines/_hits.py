@@ -26,7 +26,7 @@ def _softmax_hits(prepared: Prepared) -> Array | None:
     if "class" not in inputs.frame.axes or inputs.classes is None:
         return None
     axis = inputs.class_axis
-    predicted = xp.argmax(xp.detach(prepared.outputs[0]), axis)
+    predicted = xp.argmax(xp.detach(prepared.decided), axis)
     true = prepared.targets if inputs.form == "index" else xp.argmax(prepared.targets, axis)
     rows = inputs.frame.without(("class",))
     one = _ones(xp, true, _rows_with_weight(prepared, rows), rows.shape)
@@ -40,7 +40,7 @@ def _sigmoid_hits(prepared: Prepared, threshold: float) -> Array | None:
     xp, frame = prepared.xp, prepared.frame
     if prepared.positive is None:
         return None
-    predicted = xp.detach(prepared.outputs[0]) > threshold
+    predicted = xp.detach(prepared.decided) > threshold
     true = prepared.positive
     factors = tuple(f for f in prepared.factors if f.name != "class_weight")
     alive = kept(xp, factors, frame, {}, frame.axes)

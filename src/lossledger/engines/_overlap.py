@@ -14,7 +14,9 @@ from lossledger.term import Term
 from lossledger.weighting import Factor, axes_in, enters, masses
 
 MASS = "mass"
-"""The sum of the weights, kept beside a loss's own sums: 0 where a cell does not exist."""
+"""The sum of the weights inside a loss's sums: 0 where a cell does not exist."""
+WEIGHT = "weight"
+"""The sum of all weights but the classes': 0 where outputs were replaced, so say nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +39,14 @@ class Finalized:
         presence: Which cells count; None for all.
         live: 0 where a cell was set to 0; None for all ones.
         sums: The sums, 1 in cells that were set to 0, so that no formula breaks there.
+        broken: Where targets are absent under "raise" and nothing could be raised.
     """
 
     values: Array
     presence: Array | None
     live: Array | None
     sums: Mapping[str, Array]
+    broken: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +97,12 @@ class Overlap:
         contribution = contribution if self.mass is None else contribution * self.mass
         weights = masses(xp, prepared.factors, prepared.frame, {}, xp.dtype(self.cells))
         numerator, denominator = (self._own(part, weights.numerator) for part in loss.own())
-        denominator = weights.denominator if denominator is None else denominator
-        alive = None if weights.denominator is None else weights.denominator != 0
-        total_rest = xp.sum(rest * outer)
         if numerator is None:
-            numerator = contribution
-        return Elements(contribution, numerator, denominator, alive, total_rest)
+            numerator = denominator = contribution * 0
+        elif denominator is None:
+            denominator = weights.denominator
+        alive = None if weights.denominator is None else weights.denominator != 0
+        return Elements(contribution, numerator, denominator, alive, xp.sum(rest * outer))
 
     def gradient(self, coefficients: Array | float, scale: float) -> tuple[Array, ...]:
         """Return scale · Σ coefficient · ∂cell/∂output in closed form."""
@@ -175,10 +179,12 @@ def evaluate_overlap(prepared: Prepared) -> Overlap:
         touching = tuple(f for f in inside if _touches(f, prepared.frame, over))
         bare = masses(xp, touching, prepared.frame, {}, dtype).numerator
     grouping = group(xp, prepared.frame, {}, keep)
-    statistic = _statistic(xp, grouping, channels, dict.fromkeys(loss.bare, bare), mass, dtype)
-    finalized = finalize_cells(
-        xp, prepared.term, grouping.cells, statistic, weighted=mass is not None
-    )
+    given = tuple(f for f in prepared.factors if f.name != "class_weight")
+    every = masses(xp, given, prepared.frame, {}, dtype).denominator if later else mass
+    by_name = dict.fromkeys(loss.bare, bare) | {MASS: mass, WEIGHT: every}
+    statistic = _statistic(xp, grouping, channels, by_name, mass, dtype)
+    weighted = mass is not None or every is not None
+    finalized = finalize_cells(xp, prepared.term, grouping.cells, statistic, weighted=weighted)
     frame = grouping.cells.without(loss.pools())
     return Overlap(
         prepared, probabilities, channels, mass, grouping, statistic, frame, finalized, later
@@ -199,16 +205,16 @@ def finalize_cells(
     """
     loss = overlap_of(term)
     sums, axis = statistic.by_name(), _pooled_at(loss, sums_frame)
-    mass = sums.pop(MASS)
-    here = _pooled(xp, mass, axis) != 0 if weighted else None
+    mass, weight = (_pooled(xp, sums.pop(name), axis) for name in (MASS, WEIGHT))
+    here = mass != 0 if weighted else None
     absent = None if loss.empty == "keep" else _absent(xp, loss, sums, axis)
-    dead = None if here is None else ~here
+    dead = weight == 0 if weighted else None
     presence = here
     if absent is not None:
-        absent = absent if here is None else absent & here
+        absent = absent if dead is None else absent & ~dead
         dead = absent if dead is None else dead | absent
         if loss.empty == "skip":
-            presence = ~dead
+            presence = ~absent if here is None else here & ~absent
     if dead is not None:
         blank = dead if axis is None else xp.expand(dead, axis)
         sums = {n: xp.where(blank, xp.full_like(s, 1.0), s) for n, s in sums.items()}
@@ -219,12 +225,13 @@ def finalize_cells(
     if dead is not None:
         values = xp.where(dead, xp.full_like(values, 0.0), values)
         live = xp.astype(~dead, xp.dtype(values))
-    if loss.empty == "raise":
-        values = _refused(xp, term, absent, values)
+    broken = None
+    if absent is not None and loss.empty == "raise":
+        broken = _refused(xp, term, absent)
     if not loss.include_background and "class" in frame.axes:
         foreground = _foreground(xp, values, frame)
         presence = foreground if presence is None else presence & foreground
-    return Finalized(values, presence, live, sums)
+    return Finalized(values, presence, live, sums, broken)
 
 
 def overlap_of(term: Term) -> AbstractOverlapLoss:
@@ -251,30 +258,29 @@ def _statistic(
     xp: ArrayLibrary,
     grouping: AbstractGrouping,
     channels: Mapping[str, Array],
-    bare: Mapping[str, Array | None],
+    by_name: Mapping[str, Array | None],
     mass: Array | None,
     dtype: str,
 ) -> ChannelStatistic:
     """Sum every channel with its weights, and the weights themselves."""
     sums = []
     for name, channel in channels.items():
-        weight = bare.get(name, mass)
+        weight = by_name.get(name, mass)
         sums.append(grouping.sum(channel if weight is None else channel * weight))
-    if mass is None:
-        count = grouping.count(sums[0])
-        sums.append(xp.zeros(grouping.cells.shape, dtype, sums[0]) + count)
-    else:
-        sums.append(grouping.sum(mass))
-    return ChannelStatistic((*channels, MASS), tuple(sums))
+    zero = xp.zeros(grouping.cells.shape, dtype, sums[0])
+    for name in (MASS, WEIGHT):
+        weight = by_name[name]
+        sums.append(zero + grouping.count(zero) if weight is None else grouping.sum(weight))
+    return ChannelStatistic((*channels, MASS, WEIGHT), tuple(sums))
 
 
 def _check_channels(prepared: Prepared, channels: Mapping[str, Array]) -> None:
     for name, channel in channels.items():
         shape = tuple(getattr(channel, "shape", ()))
-        if shape != prepared.frame.shape or name == MASS:
+        if shape != prepared.frame.shape or name in (MASS, WEIGHT):
             raise ShapeError(
                 f"Every channel must have the axes {prepared.frame}, and a name other than "
-                f"{MASS!r}",
+                f"{MASS!r} and {WEIGHT!r}",
                 f"Found the channel {name!r} of shape {shape}",
                 "It was summed already, has an axis of length 1, or the loss consumes an axis",
                 "Return one number per element; name an axis that is consumed in `removes`",
@@ -292,8 +298,8 @@ def _check_values(loss: AbstractOverlapLoss, values: Array, frame: Frame) -> Non
         )
 
 
-def _refused(xp: ArrayLibrary, term: Term, absent: Array | None, values: Array) -> Array:
-    """Raise for absent targets, or put NaN where nothing can be read."""
+def _refused(xp: ArrayLibrary, term: Term, absent: Array) -> Array | None:
+    """Raise for absent targets; return where they are if nothing can be read."""
     if xp.readable(absent):
         if bool(xp.any(absent)):
             raise ReductionError(
@@ -302,8 +308,8 @@ def _refused(xp: ArrayLibrary, term: Term, absent: Array | None, values: Array) 
                 "The class is absent from this batch (or sample)",
                 "Choose empty='keep', 'zero', 'skip' or 'agree'",
             )
-        return values
-    return xp.where(absent, xp.full_like(values, float("nan")), values)
+        return None
+    return absent
 
 
 def _pooled(xp: ArrayLibrary, sums: Array, axis: int | None) -> Array:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A term's merged statistic and what turns it into the term's value."""
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -49,7 +50,11 @@ class Pool:
         stages = self.term.reduction.stages
         if isinstance(self.statistic, ChannelStatistic):
             made = finalize_cells(xp, self.term, self.frame, self.statistic)
-            return finish(xp, stages, self.following, Cells(made.values, made.presence)).values
+            cells = Cells(made.values, made.presence)
+            value = finish(xp, stages, self.following, cells).values
+            if made.broken is None:
+                return value
+            return xp.where(xp.any(made.broken), xp.full_like(value, math.nan), value)
         cells = stages[self.at].finalize(xp, self.statistic)
         return finish(xp, stages[self.at + 1 :], self.following, cells).values
 

@@ -3,7 +3,9 @@
 
 from dataclasses import dataclass, field
 
-from lossledger._array import ArrayLibrary
+import numpy as np
+
+from lossledger._array import ArrayLibrary, is_array
 from lossledger._errors import DomainError, ShapeError
 from lossledger._typing import Array, Mapping
 from lossledger.engines._domain import check_outputs, check_targets, harmless
@@ -44,6 +46,7 @@ class Prepared:
         keys: Class labels and other keys of the elements.
         factors: Sources of weight.
         positive: Which elements have a positive label; None if labels mean nothing here.
+        decided: The first output as it was passed, for the counts of decisions.
     """
 
     term: Term
@@ -55,6 +58,7 @@ class Prepared:
     keys: dict[str, Key]
     factors: tuple[Factor, ...]
     positive: Array | None
+    decided: Array
 
 
 def prepare(
@@ -77,9 +81,14 @@ def prepare(
     form = target_form(xp, term, frame, targets)
     work = _work_dtype(xp, term, outputs)
     classes = _class_count(term, frame)
+    class_weight = _class_weight(xp, term, outputs[0], classes, work, watch)
     factors = _factors(xp, term, frame, form, targets, weights, watch)
+    by_channel = _channel_factor(class_weight, left)
+    factors += by_channel
+    removing = _removes_elements(class_weight, term)
     free = frame.without(facts.coupled)
-    alive = kept(xp, factors, free, {}, free.axes)
+    counted = tuple(f for f in factors if removing or f not in by_channel)
+    alive = kept(xp, counted, free, {}, free.axes)
     on_targets = _on_targets(xp, term, alive, free, frame, form)
     check_targets(xp, term, form, targets, classes, on_targets, watch)
     clean_targets = _clean_targets(xp, term, form, targets, alive, on_targets, free, work)
@@ -87,11 +96,13 @@ def prepare(
         clean_targets = _in_range(xp, clean_targets, classes)
     if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
         clean_targets, form = _indicators(xp, clean_targets, frame, work), "dense"
-    class_weight = _class_weight(xp, term, outputs[0], classes, work, watch)
     within = _weighs_within(term, form)
     inputs = Inputs(frame, form, classes, class_weight if within else None, alive)
     keys = _keys(xp, term, inputs, clean_targets, weights)
-    factors += _class_factor(xp, class_weight, within, inputs, clean_targets, left)
+    by_row = _row_factor(xp, class_weight, within, inputs, clean_targets, left)
+    factors += by_row
+    if by_row and removing:
+        alive = kept(xp, factors, free, keys, free.axes)
     safe = tuple(
         _safe_output(xp, xp.astype(output, work), alive, free, frame, domain)
         for output, domain in zip(outputs, facts.domains, strict=True)
@@ -99,7 +110,7 @@ def prepare(
     check_outputs(xp, term, frame, safe, watch)
     return Prepared(
         term, xp, safe, clean_targets, inputs, left, keys, factors,
-        _positive(xp, term, inputs, clean_targets),
+        _positive(xp, term, inputs, clean_targets), outputs[0],
     )  # fmt: skip
 
 
@@ -183,7 +194,23 @@ def _weighs_within(term: Term, form: str) -> bool:
     return term.loss.facts().class_weight_within and soft
 
 
-def _class_factor(
+def _removes_elements(class_weight: Array | None, term: Term) -> bool:
+    """Whether a class weight may be 0; of arrays of a framework that cannot be seen here."""
+    if class_weight is None:
+        return False
+    given = term.class_weight
+    seen = not is_array(given) or isinstance(given, np.ndarray)
+    return bool(np.any(np.asarray(given) == 0)) if seen else True
+
+
+def _channel_factor(class_weight: Array | None, left: Frame) -> tuple[Factor, ...]:
+    """Class weights as a factor of values that have a class axis."""
+    if class_weight is None or "class" not in left.axes:
+        return ()
+    return (Factor("class_weight", class_weight, ("class",)),)
+
+
+def _row_factor(
     xp: ArrayLibrary,
     class_weight: Array | None,
     within: bool,
@@ -191,7 +218,8 @@ def _class_factor(
     targets: Array,
     left: Frame,
 ) -> tuple[Factor, ...]:
-    if class_weight is None:
+    """Class weights as a factor of rows, by the class of each."""
+    if class_weight is None or "class" in left.axes:
         return ()
     if not within:
         return (Factor("class_weight", class_weight, ("class",)),)

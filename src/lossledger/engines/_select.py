@@ -34,7 +34,7 @@ def compute(
     term: Term, outputs: tuple[Array, ...], targets: Array, weights: BatchWeights, watch: Watch
 ) -> Result:
     """Compute a term by the reference engine."""
-    return result_of(run(prepare(term, outputs, targets, weights, watch)))
+    return result_of(run(prepare(term, outputs, targets, weights, watch), watch))
 
 
 def result_of(ran: Ran) -> Result:

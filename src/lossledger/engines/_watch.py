@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules about numbers: raised where numbers can be read, remembered where they cannot."""
 
+import math
 from dataclasses import dataclass, field
 
 from lossledger._array import ArrayLibrary
@@ -73,7 +74,17 @@ class Watch:
         self.status = flag if self.status is None else self.status | flag
 
     def guard(self, total: Array) -> Array:
-        """Turn the total into NaN if a rule was broken out of sight."""
+        """Turn the total and its gradient into NaN if a rule was broken out of sight."""
         if self.status is None:
             return total
-        return self.xp.where(self.status == 0, total, self.xp.detach(total) * 0 + float("nan"))
+        one, nan = (self.xp.full_like(total, number) for number in (1.0, math.nan))
+        return total * self.xp.where(self.status == 0, one, nan)
+
+    def report(self, like: Array) -> Array | None:
+        """Return the status for a ledger; None if every broken rule was raised.
+
+        JAX always gets an array, so that traced and untraced steps have one structure.
+        """
+        if self.status is None and self.xp.name == "jax":
+            return self.xp.zeros((), "int32", like)
+        return self.status

@@ -8,7 +8,9 @@ from lossledger._typing import Array, Axes
 from lossledger.engines._account import Account, CellNames
 from lossledger.engines._hits import hits
 from lossledger.engines._overlap import Overlap, evaluate_overlap
+from lossledger.engines._limbs import growing
 from lossledger.engines._prepare import Prepared
+from lossledger.engines._watch import Watch
 from lossledger.frames import AbstractGrouping, group
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss
 from lossledger.reductions import Evaluated, evaluate
@@ -41,7 +43,7 @@ class Ran:
         return self.evaluated.statistic
 
 
-def run(prepared: Prepared) -> Ran:
+def run(prepared: Prepared, watch: Watch) -> Ran:
     """Compute a term's value: losses, then weights, then statistics, then finalize."""
     term, xp = prepared.term, prepared.xp
     if isinstance(term.loss, AbstractOverlapLoss):
@@ -49,13 +51,22 @@ def run(prepared: Prepared) -> Ran:
         evaluated = evaluate(
             xp, term.reduction, overlap.cells, overlap.frame, {}, overlap.later, overlap.presence
         )
+        _report(watch, overlap.finalized.broken)
+        _report(watch, evaluated.broken)
         return Ran(prepared, evaluated.value, evaluated, overlap, None)
     values = term.loss.values(xp, prepared.outputs, prepared.targets, prepared.inputs)
     values = xp.astype(values, xp.dtype(prepared.outputs[0]))
     evaluated = evaluate(
         xp, term.reduction, values, prepared.frame, prepared.keys, prepared.factors
     )
+    _report(watch, evaluated.broken)
     return Ran(prepared, evaluated.value, evaluated, None, values)
+
+
+def _report(watch: Watch, broken: Array | None) -> None:
+    """Keep in mind that a cell was empty under empty="raise" where nothing could be read."""
+    if broken is not None:
+        watch.require(~broken, "empty", lambda: "Found a cell without weight")
 
 
 def gradient(ran: Ran, scale: float) -> tuple[Array, ...]:
@@ -105,18 +116,19 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
         denominator = weights.denominator
     book = _Booker(xp, grouping, positive, prepared.outputs[0])
     wide = xp.wide(ran.value)
-    counts = book.counts(alive)
+    counts, decided = book.counts(alive), hits(prepared)
+    mass = xp.astype(counts, wide) if denominator is None else book.sums(denominator)
     scale = xp.astype(xp.detach(loss_weight), wide)
     none = xp.zeros((), xp.dtype(ran.value), ran.value)
     booked = Account(
-        contribution=book.sums(contribution) * scale,
-        numerator=book.sums(numerator),
-        denominator=xp.astype(counts, wide) if denominator is None else book.sums(denominator),
-        count=counts,
-        curvature=xp.astype(curvature + none, wide) * scale,
-        total=xp.astype(xp.detach(ran.value), wide) * scale,
+        contribution=growing(xp, book.sums(contribution) * scale),
+        numerator=growing(xp, book.sums(numerator)),
+        denominator=growing(xp, mass),
+        count=growing(xp, counts),
+        curvature=growing(xp, xp.astype(curvature + none, wide) * scale),
+        total=growing(xp, xp.astype(xp.detach(ran.value), wide) * scale),
         loss_weight=scale,
-        hits=hits(prepared),
+        hits=None if decided is None else growing(xp, decided),
     )
     names = grouping.cells.axes + (("label",) if split else ())
     return booked, CellNames(names, grouping.cells.shape + ((2,) if split else ()))
@@ -136,7 +148,7 @@ class _Booker:
         wide = self.xp.wide(full)
         if self.positive is None:
             return self.xp.astype(self.grouping.sum(full), wide)
-        zero = full * 0
+        zero = self.xp.full_like(full, 0)
         split = (
             self.grouping.sum(self.xp.where(self.positive, zero, full)),
             self.grouping.sum(self.xp.where(self.positive, full, zero)),

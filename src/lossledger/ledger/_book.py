@@ -10,7 +10,7 @@ import numpy as np
 from lossledger._array import ArrayLibrary, library_of
 from lossledger._errors import DomainError, MatchError, ReductionError
 from lossledger._typing import Array, Axes
-from lossledger.engines import RULES, Account, CellNames, Pool
+from lossledger.engines import RULES, Account, CellNames, Limbs, Pool
 from lossledger.ledger._query import gather, overlooked
 from lossledger.ledger._rows import Row, cell_rows, with_share
 from lossledger.ledger._tree import on_host
@@ -100,8 +100,8 @@ class Ledger:
                 "The ledgers come from two objectives",
                 "Keep one ledger for each objective",
             )
-        xp = library_of(self.summed)
-        if library_of(other.summed) is not xp:
+        xp = _library(self.summed)
+        if _library(other.summed) is not xp:
             merged: Self = on_host(self) + on_host(other)
             return merged
         pairs = zip(self.regularizers, other.regularizers, strict=True)
@@ -136,7 +136,8 @@ class Ledger:
         Raises:
             ReductionError: If a term's statistic cannot be kept over steps.
         """
-        xp = library_of(self.summed)
+        self._explain_status()
+        xp = _library(self.summed)
         total = sum(float(self._host(a)) for _, a in self.regularizers) / self._wholes
         for book in self.books:
             if book.pool is None:
@@ -256,18 +257,21 @@ class Ledger:
         return wholes if isinstance(wholes, int | float) else float(self._host(wholes))
 
     def _host(self, array: Any) -> Any:
-        if array is None or isinstance(array, int | float):
-            return array
-        return np.asarray(library_of(array).to_numpy(array))
+        return on_host(array)
 
     def _explain_status(self) -> None:
         """Raise what could not be raised under a trace or on an accelerator."""
-        bits = 0 if self.status is None else int(self._host(self.status))
+        status = 0 if self.status is None else self._host(self.status)
+        bits = int(np.bitwise_or.reduce(np.ravel(status)))
         for bit, rule, cause, remedy in RULES.values():
             if bits & bit:
                 raise DomainError(
                     rule, "Found it broken in a compiled or accelerated step", cause, remedy
                 )
+
+
+def _library(number: Any) -> ArrayLibrary:
+    return library_of(number.high if isinstance(number, Limbs) else number)
 
 
 def _merged(xp: ArrayLibrary, mine: Book, theirs: Book) -> Book:

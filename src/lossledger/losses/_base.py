@@ -146,7 +146,8 @@ class AbstractOverlapLoss(ABC):
     ) -> dict[str, Array]:
         """Return what is summed, per element; `outputs` are probabilities if scored.
 
-        "targets" and "outputs" are read by the policies for empty cells; "mass" is taken.
+        "targets" and "outputs" are read by the policies for empty cells; the engine keeps
+        two sums of its own, "mass" and "weight".
         """
 
     @abstractmethod
@@ -177,7 +178,10 @@ class AbstractOverlapLoss(ABC):
 
     @abstractmethod
     def own(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
-        """Return the channels' factors in a row's own numerator and denominator."""
+        """Return the channels' factors in a row's own numerator and denominator.
+
+        An empty denominator stands for the weights; two empty ones for no own mean.
+        """
 
 
 Loss = AbstractLoss | AbstractOverlapLoss

@@ -35,6 +35,7 @@ class FromSums(AbstractOverlapLoss):
             Only needed for `value_and_grad`.
         factors: `(sums) -> dict` of what each unit of a channel contributes to the ledger,
             for instance {"errors": 1 / sums["elements"]}.
+        own_mean: Names of the sums whose ratio is a row's own mean, as ("errors", "elements").
         reads: Number of outputs.
         removes: Axes of the outputs that the channels no longer have, such as "class".
         empty: As for `Dice`: what a cell does whose sum "targets" is 0.
@@ -57,6 +58,7 @@ class FromSums(AbstractOverlapLoss):
     value_derivative: Callable[[dict[str, Array]], Mapping[str, Array]] | None = None
     sums_derivative: Callable[..., Mapping[str, Array | tuple[Array, ...]]] | None = None
     factors: Callable[[dict[str, Array]], Mapping[str, Array]] | None = None
+    own_mean: tuple[str, str] | None = None
     reads: int = 1
     removes: Names = ()
     empty: Empty = "keep"
@@ -77,12 +79,13 @@ class FromSums(AbstractOverlapLoss):
         """Return what the user's function gives, in the dtype of the outputs."""
         given = self.sums(self._given(outputs), targets)
         needed = {"keep": (), "agree": ("targets", "outputs")}.get(self.empty, ("targets",))
+        needed += self.own_mean or ()
         if not given or any(name not in given for name in needed):
             raise MatchError(
-                "`sums` must name what is summed, and the sums that `empty` asks about",
-                f"Found {', '.join(given) or 'nothing'} under empty={self.empty!r}",
-                "The policy for empty cells reads the sums named 'targets' and 'outputs'",
-                "Return a dict of arrays, or choose empty='keep'",
+                "`sums` must name what is summed, and what `empty` and `own_mean` ask for",
+                f"Found {', '.join(given) or 'nothing'} where {', '.join(needed)} are asked for",
+                f"empty={self.empty!r} reads 'targets' (and 'outputs', for 'agree')",
+                "Return a dict of arrays with these names, or choose empty='keep'",
             )
         dtype = xp.dtype(outputs[0])
         return {name: xp.astype(channel, dtype) for name, channel in given.items()}
@@ -139,8 +142,11 @@ class FromSums(AbstractOverlapLoss):
         return found, rest
 
     def own(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
-        """Name nothing: a row's own mean is its contribution over its weight."""
-        return {}, {}
+        """Return the two sums named in `own_mean`; rows have none without it."""
+        if self.own_mean is None:
+            return {}, {}
+        top, bottom = self.own_mean
+        return {top: 1.0}, {bottom: 1.0}
 
     def _given(self, outputs: tuple[Array, ...]) -> Array | tuple[Array, ...]:
         return outputs[0] if self.reads == 1 else outputs

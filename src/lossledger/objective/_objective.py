@@ -13,6 +13,7 @@ from lossledger.engines import (
     Watch,
     compute,
     gradient,
+    growing,
     lean_plan,
     loss_weight,
     pool,
@@ -169,11 +170,12 @@ class Objective:
     ) -> dict[str, Array]:
         """Return the unreduced values of every term by name; of a loss of sums, its cells."""
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
-        ran = self._run(call, Watch(call.xp))
+        watch = Watch(call.xp)
+        ran = self._run(call, watch)
         found = {}
         for each in ran:
             cells = each.values if each.overlap is None else each.overlap.cells
-            found[each.prepared.term.name] = cells
+            found[each.prepared.term.name] = watch.guard(cells)
         return found
 
     def value_and_grad(
@@ -215,11 +217,15 @@ class Objective:
     ) -> Whole:
         """Return the batch's mergeable statistics, detached; arguments as in the call."""
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
-        ran = self._run(call, Watch(call.xp))
+        watch = Watch(call.xp)
+        ran = self._run(call, watch)
+        register(call.xp, Whole)
         frame = ran[0].prepared.inputs.frame
         samples = frame.length("batch") if "batch" in frame.axes else 1
         pools = {r.prepared.term.name: pool(r) for r in ran}
-        weights = {r.prepared.term.name: call.xp.detach(loss_weight(r)) for r in ran}
+        weights = {
+            r.prepared.term.name: watch.guard(call.xp.detach(loss_weight(r))) for r in ran
+        }
         return Whole(pools, weights, samples, 1)
 
     def _match(
@@ -237,7 +243,7 @@ class Objective:
         )
 
     def _run(self, call: Call, watch: Watch) -> list[Ran]:
-        return [run(prepare(t, *_read(t, call), watch)) for t in self.terms]
+        return [run(prepare(t, *_read(t, call), watch), watch) for t in self.terms]
 
     def _total(
         self, xp: ArrayLibrary, watch: Watch, results: list[Result], parameters: Tree
@@ -249,13 +255,14 @@ class Objective:
         for regularizer in self.regularizers:
             amount = regularize(regularizer, parameters)
             total = total + amount
-            amounts.append((regularizer.name, xp.astype(xp.detach(amount), xp.wide(amount))))
+            kept = xp.astype(xp.detach(amount), xp.wide(amount))
+            amounts.append((regularizer.name, growing(xp, kept)))
         total = watch.guard(total)
         register(xp, Ledger)
-        summed = xp.astype(xp.detach(total), xp.wide(total))
+        summed = growing(xp, xp.astype(xp.detach(total), xp.wide(total)))
         pairs = zip(self.terms, results, strict=True)
         books = tuple(self._book(term, result) for term, result in pairs)
-        return total, Ledger(books, tuple(amounts), summed, 1.0, watch.status)
+        return total, Ledger(books, tuple(amounts), summed, 1.0, watch.report(total))
 
     def _lean_ledger(self, result: Result) -> Ledger:
         book = self._book(self.terms[0], result)

@@ -41,12 +41,14 @@ class Evaluated:
         value: The scalar that the last stage gave; differentiable.
         presence: Whether that scalar exists (False only under empty="skip").
         steps: The stages, in order.
+        broken: Cells of each stage that may not be empty and are, where nothing could be read.
     """
 
     xp: ArrayLibrary
     value: Array
     presence: Array | None
     steps: tuple[_Step, ...]
+    broken: Array | None = None
 
     @property
     def batch_at(self) -> int:
@@ -116,6 +118,7 @@ def evaluate(
         ReductionError: If an axis is left over, or nothing is left to average under "raise".
     """
     steps: list[_Step] = []
+    broken: Array | None = None
     dtype = xp.dtype(values)
     for stage in chain.stages:
         keep = stage.keep(frame.axes)
@@ -128,10 +131,13 @@ def evaluate(
         cells = stage.finalize(xp, statistic)
         steps.append(_Step(stage, grouping, values, bare, weights, statistic, cells.values))
         values, presence = cells.values, cells.presence
+        if cells.broken is not None:
+            here = xp.any(cells.broken)
+            broken = here if broken is None else broken | here
         frame, keys = grouping.cells, _surviving(keys, grouping)
     if frame.axes:
         raise _left_over(chain, frame)
-    return Evaluated(xp, values, presence, tuple(steps))
+    return Evaluated(xp, values, presence, tuple(steps), broken)
 
 
 def finish(
