@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from batches import Batch, draw, objective_of
-from cases import BATCH, IMAGE, LOSSES, SPACE, Case
 from oracles_overlap import generalized, of_monai, of_smp, ratio
-from properties import close
 from ways import assert_three_ways_agree
 
 import lossledger as ll
+from cases import BATCH, IMAGE, LOSSES, SPACE, Case
 from lossledger.losses import AbstractOverlapLoss, Boundary
+from properties import close
 
 L = ll.losses
 CASES = [c for c in LOSSES if isinstance(c.loss, AbstractOverlapLoss | Boundary)]

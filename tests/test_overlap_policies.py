@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from batches import Batch
-from cases import BATCH, IMAGE, SPACE, Case
-from properties import close
 from sums import correlation, f1, rmse
 from ways import assert_three_ways_agree
 
 import lossledger as ll
+from cases import BATCH, IMAGE, SPACE, Case
+from properties import close
 
 L = ll.losses
 # Class 0: I = 3/4, P = Y = 1. Class 1 is absent: P = 3/4.
@@ -333,7 +333,7 @@ BROKEN: list[tuple[Any, type[Exception], str]] = [
     (L.FromSums(lambda y, t: {}, lambda s: s["a"], "batch"), ll.MatchError, "Found nothing"),
     (L.FromSums(lambda y, t: {"a": y - t}, lambda s: s["a"], "height"), ll.MatchError,
      "sums over axes of the outputs"),
-    (L.Dice("batch", kind="softmax", from_logits=False), ll.ShapeError, "must have the axes"),
+    (L.Dice("batch"), ll.ShapeError, "Class indices were given to a loss of independent sigmoid"),
 ]  # fmt: skip
 
 

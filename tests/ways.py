@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from batches import Batch
-from properties import close
 
 import lossledger as ll
+from properties import close
 
 
 def by_torch(objective: ll.Objective, batch: Batch) -> tuple[Any, dict[str, Any]]:

@@ -2,6 +2,7 @@
 """Regularizers: functions of parameters, counted once a step and never divided by a batch."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ class AbstractRegularizer(ABC):
     """scale · f(parameters), read from what it was given or from the call.
 
     Attributes:
-        parameters: Arrays in any nesting of dicts, lists and tuples, (name, array) pairs, or
-            a callable that gives them, such as `model.parameters`; None reads
-            `objective(..., parameters=...)`.
+        parameters: Arrays in any nesting of dicts, lists and tuples, (name, array) pairs, a
+            torch module, or a callable that gives them, such as `model.parameters`; None
+            reads `objective(..., parameters=...)`.
         name: Name in the ledger.
     """
 
@@ -50,6 +51,7 @@ class L2(AbstractRegularizer):
     def __post_init__(self) -> None:
         """Check the scale, and that the half was decided."""
         check_nonnegative("scale", self.scale)
+        object.__setattr__(self, "parameters", _kept(self.parameters))
         if self.half is None:
             raise DomainError(
                 "`half` of L2 must be True or False",
@@ -78,6 +80,7 @@ class L1(AbstractRegularizer):
     def __post_init__(self) -> None:
         """Check the scale."""
         check_nonnegative("scale", self.scale)
+        object.__setattr__(self, "parameters", _kept(self.parameters))
 
     def amount(self, xp: ArrayLibrary, parameters: list[Array]) -> Array:
         """Return scale · Σ |θ|."""
@@ -91,6 +94,7 @@ def regularize(regularizer: AbstractRegularizer, passed: Tree | None) -> Array:
         MatchError: If there are none.
     """
     source = regularizer.parameters if regularizer.parameters is not None else passed
+    source = source if is_array(source) else getattr(source, "parameters", source)
     found = leaves(source() if callable(source) and not is_array(source) else source)
     if not found:
         raise MatchError(
@@ -110,6 +114,11 @@ def leaves(tree: Tree) -> list[Array]:
         return [tree]
     parts = tree.values() if isinstance(tree, Mapping) else tree
     return [leaf for part in parts for leaf in leaves(part)]
+
+
+def _kept(parameters: Parameters | None) -> Parameters | None:
+    """Return parameters that can be read at every step: an iterator gives them only once."""
+    return tuple(parameters) if isinstance(parameters, Iterator) else parameters
 
 
 def _added(parts: list[Array]) -> Array:

@@ -23,7 +23,7 @@ class Term:
         loss: A loss, or any callable `f(outputs, targets) -> values`.
         axes: Names of the outputs' axes, such as "batch height width class".
         target: Name of the target; the (first) output's name if left out.
-        classes: Names of the classes, or how many there are.
+        classes: Names of the classes (a list, or "road sky sign"), or how many there are.
         class_weight: One weight a class, in order or by class name.
         loss_weight: Factor of the term in the total: a float or a 0-d array, whose
             gradient flows.
@@ -75,7 +75,7 @@ class Term:
         _check_factor(loss_weight)
         no_target = loss.facts().accepts == "none"
         if classes is not None and not isinstance(classes, int):
-            classes = parse_axes(tuple(classes), "classes")
+            classes = parse_axes(classes, "classes")
         settings = {
             "outputs": names,
             "loss": loss,

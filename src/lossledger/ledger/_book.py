@@ -61,7 +61,7 @@ class Book:
         return tuple(found)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ledger:
     """The account of one total, or of the sum of several.
 
@@ -218,6 +218,11 @@ class Ledger:
         from lossledger.ledger._export import dataframe  # noqa: PLC0415 - pandas is optional
 
         return dataframe(self.rows)
+
+    def __repr__(self) -> str:
+        """Name the terms; numbers stay on their device until they are asked for."""
+        names = [b.note.term for b in self.books] + [name for name, _ in self.regularizers]
+        return f"<Ledger of {', '.join(names)}; print it to see its rows>"
 
     def __str__(self) -> str:
         """Write as a table whose bottom line is the total."""

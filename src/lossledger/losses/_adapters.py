@@ -2,9 +2,10 @@
 """Users' own functions as losses: values per element, or sums and a value of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from lossledger._array import ArrayLibrary
-from lossledger._errors import ReductionError, ShapeError
+from lossledger._errors import MatchError, ReductionError, ShapeError
 from lossledger._typing import Array, Axes, Callable, Names
 from lossledger.frames import parse_axes
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
@@ -26,6 +27,18 @@ class Elementwise(AbstractLoss):
     removes: Names = ()
     derivative: Callable[..., Array] | None = None
     reads: int = 1
+
+    def __post_init__(self) -> None:
+        """Check that it can be called, and is not a class that was meant to be."""
+        given: Any = self.f
+        if isinstance(given, type) or not callable(given):
+            name = f"the class {given.__name__}" if isinstance(given, type) else repr(given)
+            raise MatchError(
+                "A loss must be a loss object or a callable `f(outputs, targets) -> values`",
+                f"Found {name}",
+                "A class was passed without (), or a name as other libraries have them",
+                "Pass an object, e.g. ll.losses.CrossEntropy()",
+            )
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""

@@ -177,10 +177,12 @@ def parse_reduction(reduction: AbstractReduction | Chain | str) -> Chain:
     Raises:
         ReductionError: If the string is not one of the two, or it is something else.
     """
-    if isinstance(reduction, Chain):
-        return reduction
     if isinstance(reduction, AbstractReduction):
-        return Chain((reduction,))
+        reduction = Chain((reduction,))
+    if isinstance(reduction, Chain):
+        for stage in reduction.stages:
+            _check_stage(stage)
+        return reduction
     named: dict[Any, AbstractReduction] = {"mean": Mean(), "sum": Sum()}
     if reduction in named:
         return Chain((named[reduction],))
@@ -191,3 +193,28 @@ def parse_reduction(reduction: AbstractReduction | Chain | str) -> Chain:
         "Use ll.Mean, ll.Sum, ll.Max, ll.TopMean, ll.LogMeanExp or ll.Macro; "
         "unreduced values come from objective.values(...)",
     )
+
+
+def _check_stage(stage: Any) -> None:
+    """Require what every stage has in common: one way to name axes, a policy for empty cells."""
+    if not isinstance(stage, AbstractReduction):
+        raise ReductionError(
+            "Every stage of a reduction must be a reduction object",
+            f"Found {stage!r}",
+            "A string or a class was passed to .then()",
+            "Write .then(ll.Mean())",
+        )
+    if stage.over is not None and stage.by is not None:
+        raise ReductionError(
+            "A stage names the axes it removes (`over`) or those it keeps (`by`), not both",
+            f"Found {stage}",
+            "The axes that are kept follow from those that are removed",
+            "Leave one of them out",
+        )
+    if stage.empty not in ("zero", "skip", "raise"):
+        raise ReductionError(
+            "`empty` must be 'zero', 'skip' or 'raise'",
+            f"Found {stage.empty!r}",
+            "The name is misspelled, or another library's policy was meant",
+            "Use empty='skip' to leave empty cells out of the next stage",
+        )
