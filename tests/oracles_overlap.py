@@ -21,7 +21,9 @@ def scores(z: Any, kind: str) -> Any:
     """Return probabilities of moderate logits; as they are for kind "none"."""
     if kind == "none":
         return z
-    return 1 / (1 + np.exp(-z)) if kind == "sigmoid" else np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    if kind == "sigmoid":
+        return 1 / (1 + np.exp(-z))
+    return np.exp(z) / np.exp(z).sum(-1, keepdims=True)
 
 
 def masks(t: Any, like: Any) -> Any:
@@ -62,7 +64,8 @@ def of_smp(name: str, *, sample: bool = False, kind: str = "sigmoid", **settings
         each = [build("multilabel", classes=[c], **options) for c in range(z.shape[1])]
         if not sample:
             return np.array([float(loss(z, t)) for loss in each])
-        return np.array([[float(loss(*pair)) for loss in each] for pair in zip(z[:, None], t[:, None])])
+        samples = [(z[i : i + 1], t[i : i + 1]) for i in range(len(z))]
+        return np.array([[float(loss(*pair)) for loss in each] for pair in samples])
 
     return cells
 
@@ -72,7 +75,8 @@ def smp_losses() -> Any:
     name = "segmentation_models_pytorch"
     if name not in sys.modules:
         spec = importlib.util.find_spec(name)
-        assert spec is not None and spec.origin is not None
+        assert spec is not None
+        assert spec.origin is not None
         empty = types.ModuleType(name)
         empty.__path__ = [str(Path(spec.origin).parent)]
         sys.modules[name] = empty
@@ -106,7 +110,11 @@ def ratio(
 
 
 def generalized(
-    weight: Callable[[Any], Any], axes: tuple[int, ...], *, smooth: float = 0.0, kind: str = "sigmoid"
+    weight: Callable[[Any], Any],
+    axes: tuple[int, ...],
+    *,
+    smooth: float = 0.0,
+    kind: str = "sigmoid",
 ) -> Oracle:
     """Return the ratio of Sudre et al. for weights that are finite."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from batches import Batch
+from libraries import SLOPE_RTOL, VALUE_RTOL, Library
 
 import lossledger as ll
 
@@ -225,3 +226,14 @@ def assert_coefficients_are_derivatives(objective: ll.Objective, batch: Batch) -
     by_sample = (scale * slope * values).reshape(batch.length, -1).sum(1)
     found = {dict(r.cell)["batch"]: r.contribution for r in ledger.rows if r.kind == "values"}
     close([found[str(i)] for i in range(batch.length)], by_sample, what="contributions")
+
+
+def assert_library_agrees(objective: ll.Objective, batch: Batch, library: Library) -> None:
+    """Total, gradient and rows are the same in another library as in NumPy."""
+    total, ledger, slopes = batch.slopes(objective)
+    found, found_ledger, found_slopes = library.differentiate(objective, batch)
+    close(found, total, VALUE_RTOL, "total")
+    for name, slope in slopes.items():
+        close(found_slopes[name], slope, SLOPE_RTOL, f"gradient of {name}")
+    rows_close(found_ledger, ledger, SLOPE_RTOL, "rows")
+    close(found_ledger.total, total, VALUE_RTOL, "ledger.total")

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of sums against other libraries, at extremes, in low precision, and by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from batches import Batch, draw, objective_of
 from oracles_overlap import generalized, of_monai, of_smp, ratio
-from ways import assert_three_ways_agree
+from ways import assert_three_ways_agree, batch_of, one
 
 import lossledger as ll
 from cases import BATCH, IMAGE, LOSSES, SPACE, Case
@@ -19,18 +20,6 @@ CASES = [c for c in LOSSES if isinstance(c.loss, AbstractOverlapLoss | Boundary)
 by_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
 HUGE = 1e4
 PIXELS = "batch height width class"
-
-
-def one(loss: Any, axes: str = PIXELS, **settings: Any) -> ll.Objective:
-    """Return an objective of one term."""
-    settings = {"target": "t", "name": "case"} | settings
-    return ll.Objective(ll.Term("y", loss, axes=axes, **settings))
-
-
-def batch_of(outputs: Any, targets: Any = None, **options: Any) -> Batch:
-    """Return a batch of one output."""
-    return Batch({"y": np.asarray(outputs)}, None if targets is None else {"t": np.asarray(targets)},
-                 options)
 
 
 # ------------------------------------------------------------------------------- other libraries
@@ -51,7 +40,9 @@ def test_values_equal_oracle(case: Case, seed: int) -> None:
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("jaccard", [False, True])
-def test_equal_monai(kind: Any, squared: bool, whole: bool, background: bool, jaccard: bool) -> None:
+def test_equal_monai(
+    kind: Any, squared: bool, whole: bool, background: bool, jaccard: bool
+) -> None:
     """Dice and Jaccard are MONAI's, whatever the group, the powers and the background."""
     build = L.Jaccard if jaccard else L.Dice
     loss = build(BATCH if whole else SPACE, smooth=0.3, smooth_denominator=0.7, squared=squared,
@@ -60,7 +51,7 @@ def test_equal_monai(kind: Any, squared: bool, whole: bool, background: bool, ja
                       smooth_nr=0.3, smooth_dr=0.7, include_background=background)  # fmt: skip
     case = Case("x", loss, *IMAGE, "index" if kind == "softmax" else "binary")
     outputs, targets = case.sample(3)
-    found = one(loss).loss({"y": outputs[0]}, {"t": targets})
+    found = one(loss, PIXELS).loss({"y": outputs[0]}, {"t": targets})
     close(found, oracle(outputs, targets).mean(), rtol=1e-10)
 
 
@@ -78,9 +69,9 @@ def test_equal_smp(name: str, log: bool) -> None:
     targets[..., 1] = 0.0
     expected = of_smp(name, smooth=0.2, log_loss=log)(outputs, targets)
     assert expected[1] == 0
-    values = one(loss).values({"y": outputs[0]}, {"t": targets})["case"]
+    values = one(loss, PIXELS).values({"y": outputs[0]}, {"t": targets})["case"]
     close(values, expected, rtol=1e-10)
-    close(one(loss).loss({"y": outputs[0]}, {"t": targets}), expected.mean(), rtol=1e-10)
+    close(one(loss, PIXELS).loss({"y": outputs[0]}, {"t": targets}), expected.mean(), rtol=1e-10)
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -96,15 +87,15 @@ def test_equal_monai_generalized(
     """
     loss = L.GeneralizedDice(BATCH if whole else SPACE, weights, smooth=0.01,
                              include_background=background)  # fmt: skip
-    outputs, targets = Case("x", loss, "", (2, 2, 4, 3), "binary").outputs, np.zeros((2, 8, 3))
     outputs = (np.random.default_rng(4).normal(size=(2, 2, 4, 3)),)
+    targets = np.zeros((2, 8, 3))
     targets[:, :4, 0], targets[:, 4:5, 1], targets[:, 5:7, 2] = 1, 1, 1
     if missing:
         targets[:, :, 1] = 0
     targets = targets.reshape(2, 2, 4, 3)
     oracle = of_monai("GeneralizedDiceLoss", batch=whole, w_type=weights, smooth_nr=0.01,
                       smooth_dr=0.01, include_background=background)  # fmt: skip
-    found = one(loss).values({"y": outputs[0]}, {"t": targets})["case"]
+    found = one(loss, PIXELS).values({"y": outputs[0]}, {"t": targets})["case"]
     close(found.reshape(-1), oracle(outputs, targets).reshape(-1), rtol=1e-10)
 
 
@@ -167,9 +158,7 @@ LOGIT_LOSSES = [
 @pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
 def test_huge_logits(loss: Any, outcome: str, kind: Any) -> None:
     """At ±1e4 logits values and gradients are finite and the same in three ways."""
-    import dataclasses
-
-    loss = dataclasses.replace(loss, kind=kind)
+    loss = replace(loss, kind=kind)
     rng = np.random.default_rng(0)
     y = np.eye(3)[rng.integers(0, 3, (2, 3, 4))]
     if outcome == "absent":
@@ -178,7 +167,7 @@ def test_huge_logits(loss: Any, outcome: str, kind: Any) -> None:
     z = HUGE * sign
     if outcome == "mixed":
         z = np.where(rng.random(z.shape) < 0.4, rng.normal(size=z.shape), z)
-    total, slopes = assert_three_ways_agree(one(loss), batch_of(z, y))
+    total, slopes = assert_three_ways_agree(one(loss, PIXELS), batch_of(z, y))
     if outcome == "right" and not isinstance(loss, L.Boundary):
         assert total == 0
         assert not slopes["y"].any()
@@ -213,12 +202,10 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "expected"), KNOWN, ids=lambda x: str(x))
+@pytest.mark.parametrize(("loss", "expected"), KNOWN, ids=str)
 def test_known_number(loss: Any, expected: float) -> None:
     """Each loss of one class has the number derived beside it, and its rows add up to it."""
-    import dataclasses
-
-    loss = dataclasses.replace(loss, from_logits=False)
+    loss = replace(loss, from_logits=False)
     total, ledger = batch_of([0.75, 0.25], [1.0, 0.0]).call(one(loss, "batch"))
     close(total, expected)
     close(sum(row.contribution for row in ledger.rows), expected)
@@ -263,8 +250,8 @@ def test_losses_contain_each_other() -> None:
         (L.GeneralizedDice(SPACE, "uniform"), L.Dice(f"{SPACE} class", smooth=0.0)),
     ]
     for mine, theirs in pairs:
-        found, _, slopes = batch_of(outputs[0], targets).slopes(one(mine))
-        expected, _, expected_slopes = batch_of(outputs[0], targets).slopes(one(theirs))
+        found, _, slopes = batch_of(outputs[0], targets).slopes(one(mine, PIXELS))
+        expected, _, expected_slopes = batch_of(outputs[0], targets).slopes(one(theirs, PIXELS))
         close(found, expected, what=repr(mine))
         close(slopes["y"], expected_slopes["y"], what=repr(mine))
 
@@ -286,11 +273,11 @@ def test_low_precision_sums(loss: Any, dtype: str) -> None:
     shape = (1, 600, 600, 1)
     z = torch.full(shape, 3.0, dtype=getattr(torch, dtype), requires_grad=True)
     ones = torch.ones(shape)
-    total = one(loss).loss({"y": z}, {"t": ones})
+    total = one(loss, PIXELS).loss({"y": z}, {"t": ones})
     total.backward()
     assert total.dtype == torch.float32
     assert z.grad.dtype == z.dtype
-    expected = one(loss).loss({"y": np.full(shape, 3.0)}, {"t": np.ones(shape)})
+    expected = one(loss, PIXELS).loss({"y": np.full(shape, 3.0)}, {"t": np.ones(shape)})
     close(float(total.detach()), float(expected), rtol=2e-5)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One batch by three routes: closed form, torch autograd, JAX autodiff."""
+"""One loss on one batch by three routes: closed form, torch autograd, JAX autodiff."""
 
 from dataclasses import replace
 from typing import Any
@@ -9,6 +9,18 @@ from batches import Batch
 
 import lossledger as ll
 from properties import close
+
+
+def one(loss: Any, axes: str = "batch class", **settings: Any) -> ll.Objective:
+    """Return an objective of one term."""
+    settings = {"target": "t", "name": "case"} | settings
+    return ll.Objective(ll.Term("y", loss, axes=axes, **settings))
+
+
+def batch_of(outputs: Any, targets: Any = None, **options: Any) -> Batch:
+    """Return a batch of one output."""
+    goal = None if targets is None else {"t": np.asarray(targets)}
+    return Batch({"y": np.asarray(outputs)}, goal, options)
 
 
 def by_torch(objective: ll.Objective, batch: Batch) -> tuple[Any, dict[str, Any]]:
