@@ -7,6 +7,8 @@ import torch
 from workload import Floor
 
 FLOAT = 4
+# No cache holds as much; a larger buffer would only take memory from the others.
+LARGEST_BUFFER = 2**29
 
 
 def bandwidth(moved: int, working_set: int) -> Floor:
@@ -20,7 +22,7 @@ def bandwidth(moved: int, working_set: int) -> Floor:
         moved: Bytes the workload must read and write, each pass counted.
         working_set: Bytes of its arrays, gradients included.
     """
-    elements = max(working_set // FLOAT, 1)
+    elements = max(min(working_set, LARGEST_BUFFER) // FLOAT, 1)
     streamed = 2 * FLOAT * elements
 
     def build() -> Callable[[], object]:

@@ -5,12 +5,14 @@ import contextlib
 import ctypes
 import gc
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 _PROCESS = Path("/proc/self")
 # What proc(5) says to write so that the peak starts again from the present size.
 _RESET_PEAK = "5"
+_PAUSE, _PAUSES = 0.01, 300
 
 
 def peak_bytes(step: Callable[[], object]) -> int | None:
@@ -20,6 +22,7 @@ def peak_bytes(step: Callable[[], object]) -> int | None:
     system does not say.
     """
     gc.collect()
+    settle()
     _give_back()
     try:
         (_PROCESS / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
@@ -30,6 +33,20 @@ def peak_bytes(step: Callable[[], object]) -> int | None:
     peak = _status("VmHWM")
     del held
     return max(0, peak - before)
+
+
+def settle() -> None:
+    """Wait until the process has stopped freeing: XLA does so after its step has returned."""
+    last = -1
+    for _ in range(_PAUSES):
+        try:
+            size = _status("VmRSS")
+        except OSError:
+            return
+        if size == last:
+            return
+        last = size
+        time.sleep(_PAUSE)
 
 
 def available_bytes() -> int | None:

@@ -67,6 +67,7 @@ def arguments() -> argparse.Namespace:
 def environment_of(threads: int, *, huge_pages: bool) -> dict[str, str]:
     """Return the environment of the workers."""
     settings = {"JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "torch", "PYTHONWARNINGS": "ignore"}
+    settings["TF_CPP_MIN_LOG_LEVEL"] = "3"  # XLA tells on stderr how long it compiles
     for library in ("OMP", "MKL", "OPENBLAS"):
         settings[f"{library}_NUM_THREADS"] = str(threads)
     if huge_pages:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from memory import settle
+
 # A sample is one call, or the mean of as many as fit in here.
 SAMPLE_SECONDS = 0.03
 MOST_CALLS = 1000
@@ -34,6 +36,7 @@ def interleave(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     order = list(steps)
     for _ in range(rounds):
         for name in order:
+            settle()
             samples[name].append(seconds(steps[name], calls[name]))
         order.reverse()
     return {name: spread(found) for name, found in samples.items()}

@@ -140,9 +140,10 @@ LOSSES: tuple[Case, ...] = (
          oracle=known.rows(lambda p: -np.multiply(ALPHAS, (1 - p) ** 0.5) * np.log(p))),
     Case("focal-softmax-soft", ll.losses.Focal(1.0, 0.3, "softmax"), "batch class time", (4, 3, 5),
          "soft", oracle=known.rows(lambda p: -0.3 * (1 - p) * np.log(p), axis=1)),
-    Case("focal-softmax-smooth", ll.losses.Focal(2.0, ALPHAS, "softmax", 0.1), "batch class", (6, 3),
-         "index", oracle=known.rows(lambda p: -np.multiply(ALPHAS, (1 - p) ** 2) * np.log(p),
-                                    smoothing=0.1)),
+    Case("focal-softmax-smooth", ll.losses.Focal(2.0, ALPHAS, "softmax", 0.1), "batch class",
+         (6, 3), "index",
+         oracle=known.rows(
+             lambda p: -np.multiply(ALPHAS, (1 - p) ** 2) * np.log(p), smoothing=0.1)),
     Case("quality-focal", ll.losses.QualityFocal(), *IMAGE, "unit",
          oracle=known.quality_focal(2.0)),
     Case("quality-focal-linear", ll.losses.QualityFocal(1.0), "batch", (7,), "binary",

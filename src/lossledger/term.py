@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Callable, Mapping, Names, Sequence
 from lossledger.frames import parse_axes
@@ -137,7 +139,10 @@ def _check_factor(loss_weight: float | Array) -> None:
 def _ordered(
     weights: ClassWeight | None, classes: Axes | int | None
 ) -> Sequence[float] | Array | None:
-    """Return class weights in the order of the classes."""
+    """Return class weights in the order of the classes; NumPy's as numbers, read here once."""
+    if isinstance(weights, np.ndarray):
+        listed: list[float] = weights.tolist()
+        return listed
     if not isinstance(weights, Mapping):
         return weights
     names: list[Any] = list(range(classes) if isinstance(classes, int) else classes or ())

@@ -3,8 +3,6 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from lossledger._array import ArrayLibrary, is_array
 from lossledger._errors import DomainError, ShapeError
 from lossledger._typing import Array, Mapping
@@ -196,11 +194,10 @@ def _weighs_within(term: Term, form: str) -> bool:
 
 def _removes_elements(class_weight: Array | None, term: Term) -> bool:
     """Whether a class weight may be 0; of arrays of a framework that cannot be seen here."""
-    if class_weight is None:
-        return False
     given = term.class_weight
-    seen = not is_array(given) or isinstance(given, np.ndarray)
-    return bool(np.any(np.asarray(given) == 0)) if seen else True
+    if class_weight is None or given is None:
+        return False
+    return True if is_array(given) else any([weight == 0 for weight in given])
 
 
 def _channel_factor(class_weight: Array | None, left: Frame) -> tuple[Factor, ...]:
