@@ -15,8 +15,8 @@ INSTALL := $(RUN)/python -m pip install --disable-pip-version-check $(if $(CI),-
 # type in the signatures checked as the code runs.
 CODE := src tests examples benchmarks
 TYPED_CODE := src/lossledger examples benchmarks
-TYPED_TESTS := tests/test_losses.py tests/test_weighting.py tests/test_statistics.py \
-	tests/test_reductions.py tests/test_objective.py tests/test_typed_run.py
+TYPED_TESTS := tests/test_properties_can_fail.py tests/test_bad_input.py tests/test_lean.py \
+	tests/test_known_regression.py tests/test_known_classification.py tests/test_typed_run.py
 
 # One thread for each worker: two workers with two threads each would wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1

@@ -107,9 +107,12 @@ def normalized(over: str) -> ll.losses.FromSums:
 
 
 def row_error(over: str) -> ll.losses.FromSums:
-    """Return √(Σ_rows |row − t|² / rows): the channel consumes the class axis."""
+    """Return √(Σ_rows |row − t|² / rows): the channel consumes a class axis of two."""
     return ll.losses.FromSums(
-        lambda y, t: {"squares": ((y - t) ** 2).sum(-1), "rows": 0 * y[..., 0] + 1},
+        lambda y, t: {
+            "squares": (y - t)[..., 0] ** 2 + (y - t)[..., 1] ** 2,
+            "rows": 0 * y[..., 0] + 1,
+        },
         lambda s: (s["squares"] / s["rows"]) ** 0.5,
         over,
         value_derivative=lambda s: {

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import libraries
 import numpy as np
 import pytest
 from batches import Batch
@@ -14,6 +15,7 @@ from properties import (
     assert_gradient_matches_differences,
     assert_ledger_sums_to_total,
     assert_ledgers_add,
+    assert_library_agrees,
     assert_permutation_invariant,
     assert_split_invariant,
     assert_zero_weight_is_removal,
@@ -61,6 +63,7 @@ class Twisted:
     total: float = 1.0
     slope: float = 1.0
     leak: float = 0.0
+    alien: float = 1.0
 
     @property
     def terms(self) -> Any:
@@ -83,7 +86,9 @@ class Twisted:
 
     def _total(self, total, outputs):
         # `leak` adds what stands in the outputs, weight or no weight.
-        return total * self.total + self.leak * sum(float(o.sum()) for o in outputs.values())
+        # `alien` is a factor in every library but NumPy.
+        other = 1.0 if isinstance(total, np.ndarray | np.generic) else self.alien
+        return total * self.total * other + self.leak * sum(float(o.sum()) for o in outputs.values())
 
 
 KEY = {"keys": {"group": RNG.integers(0, 2, 6)}}
@@ -132,6 +137,11 @@ LAWS = {
         lambda o, b: assert_copies_scale(o, b, 3, 3),
         objective(reduction="sum"),
         objective(),
+    ),
+    "libraries": (
+        lambda o, b: assert_library_agrees(o, b, libraries.torch()),
+        objective(),
+        Twisted(objective(), alien=1 + 1e-9),
     ),
     "coefficients": (
         assert_coefficients_are_derivatives,

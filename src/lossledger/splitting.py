@@ -40,7 +40,8 @@ def exactness(term: Term) -> Exactness:
         axes = tuple(a for a in term.axes if a not in loss.pools())
         over = parse_axes(loss.over, "over")
         if "batch" in over or "batch" in loss.pools():
-            return Exactness("two_pass", f"{type(loss).__name__} is a ratio of sums over the batch")
+            name = type(loss).__name__
+            return Exactness("two_pass", f"{name} is a function of sums over the batch")
         axes = tuple(a for a in axes if a not in over)
     else:
         axes = tuple(a for a in term.axes if a not in loss.facts().removes)

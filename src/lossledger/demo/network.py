@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small five-class U-Net that the demo trains."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -51,11 +52,14 @@ class UNet(nn.Module):
     Args:
         classes: Number of classes, each with its own logit.
         width: Channels of the finest level; the next two have twice and four times as many.
+        prior: Probability from 0 to 1 that every pixel and class starts with; as most pixels
+            belong to no class, one half would cost the first epoch.
 
-    Source: Ronneberger, Fischer, Brox, "U-Net" (2015); Shi et al., sub-pixel convolution (2016).
+    Source: Ronneberger, Fischer, Brox, "U-Net" (2015); Shi et al., sub-pixel convolution
+        (2016); the prior: Lin et al., "Focal loss" (2017), section 4.1.
     """
 
-    def __init__(self, classes: int, width: int = 16) -> None:
+    def __init__(self, classes: int, width: int = 16, prior: float = 0.05) -> None:
         super().__init__()
         level = Levels(width, 2 * width, 4 * width)
         self.down_full = DoubleConvolution(BLOCK**2, level.full)
@@ -66,6 +70,8 @@ class UNet(nn.Module):
         self.to_full = nn.ConvTranspose2d(level.half, level.full, 2, stride=2)
         self.up_full = DoubleConvolution(2 * level.full, level.full)
         self.head = nn.Conv2d(level.full, classes * BLOCK**2, 1)
+        bias = torch.full((classes * BLOCK**2,), math.log(prior / (1 - prior)))
+        self.head.bias = nn.Parameter(bias)
 
     def forward(
         self, images: Float[Tensor, "batch height width"]

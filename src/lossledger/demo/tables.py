@@ -87,7 +87,7 @@ def run_line(outcome: Outcome) -> str:
 def comparison_table(results: Results) -> Table:
     """Return the objectives side by side, measured on the unseen scenes."""
     table = headed(
-        f"Unseen scenes, {len(results.baseline.outcomes)} seeds: mean, and lowest..highest",
+        f"Unseen scenes, {len(results.baseline.outcomes)} seed(s): mean, and lowest..highest",
         ("objective", "own total", "by baseline", f"{NAME} own mean", "of its pixels"),
     )
     for each in results.comparisons:
@@ -138,9 +138,15 @@ def macro_words(results: Results) -> str:
     return (
         "Macro is the baseline itself: every class has a channel of the same number of pixels, "
         "so the mean over classes of their means is the mean over all. On the same outputs the "
-        f"two totals differ by {alike:.0e}; trained apart, the networks end {apart:.0e} from each "
-        "other. Only by class and label are a class's few pixels set apart from its many others."
+        f"two totals differ by {gap(alike)}; trained apart, the networks' totals end "
+        f"{gap(apart)} apart. Only by class and label are a class's few pixels set apart from "
+        "its many others."
     )
+
+
+def gap(difference: float) -> str:
+    """Write a difference that is rounding, or none."""
+    return f"{difference:.0e}" if difference else "0"
 
 
 def batch_table(runs: Sequence[BatchRun]) -> Table:

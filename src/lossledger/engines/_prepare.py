@@ -151,6 +151,13 @@ def _factors(
     beside = targets_frame(term, frame, form)
     found: list[Factor] = []
     ignored = getattr(term.loss, "ignore_index", None)
+    if ignored is not None and form == "dense" and term.loss.facts().scores == "softmax":
+        raise DomainError(
+            f"`ignore_index` of `{term.name}` needs class indices as targets",
+            f"Found one number a class in target `{term.target}`",
+            "A label can be ignored; a row of one-hot or soft targets has none",
+            "Pass class indices, or mask the rows: mask={...}",
+        )
     if ignored is not None and targets is not None:
         found.append(Factor("ignore_index", targets != ignored, beside.axes))
     for name in ("mask", "sample_weight", "element_weight"):
@@ -197,7 +204,7 @@ def _removes_elements(class_weight: Array | None, term: Term) -> bool:
     given = term.class_weight
     if class_weight is None or given is None:
         return False
-    return True if is_array(given) else any([weight == 0 for weight in given])
+    return True if is_array(given) else 0 in given
 
 
 def _channel_factor(class_weight: Array | None, left: Frame) -> tuple[Factor, ...]:

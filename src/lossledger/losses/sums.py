@@ -28,8 +28,8 @@ class FromSums(AbstractOverlapLoss):
             own sums. Sums are 1 in cells without weight, whose value is not used.
         over: Axes summed over.
         value_derivative: `(sums) -> dict` of ∂value/∂sum, shaped like the sums; sums left out
-            have derivative 0. Default: by autodiff, or central differences on NumPy (which
-            step across 0 where a sum is 0).
+            have derivative 0. Default: by autodiff (which `torch.compile` cannot trace in
+            one graph), or by central differences on NumPy, which step across a sum of 0.
         sums_derivative: `(outputs, targets) -> dict` of ∂channel/∂output, shaped like the
             outputs, by name of the channel: a tuple of them if the term reads several.
             Only needed for `value_and_grad`.
