@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from cases import Case
 
 import lossledger as ll
+from cases import Case
 
 WEIGHTS = ("none", "mask", "sample", "element", "mixed")
 GROUPS = 3
@@ -29,7 +29,9 @@ class Batch:
 
     def map(self, change: Callable[[Any], Any]) -> "Batch":
         """Change every array."""
-        return Batch(*(_mapped(part, change) for part in (self.outputs, self.targets, self.options)))
+        return Batch(
+            *(_mapped(part, change) for part in (self.outputs, self.targets, self.options))
+        )
 
     def at(self, index: Any) -> "Batch":
         """Take samples: a slice, an order, a choice, repeats."""

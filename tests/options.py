@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from batches import WEIGHTS, Batch, cells_of, draw, has_class, left_of, objective_of
-from cases import LOSSES, Case
 
 import lossledger as ll
+from cases import LOSSES, Case
 
 DENOMINATORS: tuple[Any, ...] = ("weights", "elements", "nonzero", "mask", "samples", 7.0)
 Build = Callable[[str], Any]
@@ -60,31 +60,53 @@ REDUCTIONS: tuple[Option, ...] = (
     _option("macro", lambda _: ll.Macro(), "class"),
     _option("macro-group", lambda _: ll.Macro("group"), "group"),
     _option("worst-class", lambda _: ll.Mean(by="class").then(ll.Max()), "class"),
-    _option("sum-class-tilted", lambda _: ll.Sum(by="class").then(ll.LogMeanExp(0.5)), "class",
-            copies="other"),
-    _option("elements-class-top", lambda _: ll.Mean(by="class", denominator="elements").then(
-        ll.TopMean(0.5)), "class", removes=False),
+    _option(
+        "sum-class-tilted",
+        lambda _: ll.Sum(by="class").then(ll.LogMeanExp(0.5)),
+        "class",
+        copies="other",
+    ),
+    _option(
+        "elements-class-top",
+        lambda _: ll.Mean(by="class", denominator="elements").then(ll.TopMean(0.5)),
+        "class",
+        removes=False,
+    ),
     _option("worst-group", lambda _: ll.Mean(by="group").then(ll.Max()), "group"),
     _option("max-group-mean", lambda _: ll.Max(by="group").then(ll.Mean()), "group"),
     _option("top-group-sum", lambda _: ll.TopMean(0.5, by="group").then(ll.Sum()), "group"),
-    _option("tilted-group-root", lambda _: ll.LogMeanExp(1.0, by="group").then(ll.RootMean()),
-            "group", signed=False),
+    _option(
+        "tilted-group-root",
+        lambda _: ll.LogMeanExp(1.0, by="group").then(ll.RootMean()),
+        "group",
+        signed=False,
+    ),
     _option("mean-inner-max", lambda inner: ll.Mean(inner).then(ll.Max()), "inner"),
     _option("max-inner-mean", lambda inner: ll.Max(inner).then(ll.Mean()), "inner"),
-    _option("skip-inner-mean", lambda inner: ll.Mean(inner, empty="skip").then(ll.Mean()),
-            "inner"),
-    _option("top-inner-sum", lambda inner: ll.TopMean(0.5, over=inner).then(ll.Sum()), "inner",
-            copies="times"),
-    _option("tilted-inner-mean", lambda inner: ll.LogMeanExp(1.0, over=inner).then(ll.Mean()),
-            "inner"),
-    _option("root-inner-mean", lambda inner: ll.RootMean(inner).then(ll.Mean()), "inner",
-            signed=False),
+    _option("skip-inner-mean", lambda inner: ll.Mean(inner, empty="skip").then(ll.Mean()), "inner"),
+    _option(
+        "top-inner-sum",
+        lambda inner: ll.TopMean(0.5, over=inner).then(ll.Sum()),
+        "inner",
+        copies="times",
+    ),
+    _option(
+        "tilted-inner-mean", lambda inner: ll.LogMeanExp(1.0, over=inner).then(ll.Mean()), "inner"
+    ),
+    _option(
+        "root-inner-mean", lambda inner: ll.RootMean(inner).then(ll.Mean()), "inner", signed=False
+    ),
     _option("mean-batch-max", lambda _: ll.Mean("batch").then(ll.Max()), "inner"),
     _option("max-batch-tilted", lambda _: ll.Max("batch").then(ll.LogMeanExp(1.0)), "inner"),
     _option("top-batch-mean", lambda _: ll.TopMean(0.4, over="batch").then(ll.Mean()), "inner"),
     _option("tilted-batch-max", lambda _: ll.LogMeanExp(0.7, over="batch").then(ll.Max()), "inner"),
-    _option("samples-inner-root", lambda inner: ll.Sum(inner).then(
-        ll.Mean(denominator="samples")).then(ll.RootMean()), "inner", signed=False, removes=False),
+    _option(
+        "samples-inner-root",
+        lambda inner: ll.Sum(inner).then(ll.Mean(denominator="samples")).then(ll.RootMean()),
+        "inner",
+        signed=False,
+        removes=False,
+    ),
 )
 ROWS = ("default", "batch", "group", "none", "class label", "class group")
 

@@ -199,9 +199,7 @@ def _spoil(array: Any, dead: Any, fill: float) -> Any:
     return spoiled
 
 
-def assert_copies_scale(
-    objective: ll.Objective, batch: Batch, copies: int, factor: float
-) -> None:
+def assert_copies_scale(objective: ll.Objective, batch: Batch, copies: int, factor: float) -> None:
     """A batch written several times has the same mean, or a sum that many times as large."""
     total, ledger, slopes = batch.slopes(objective)
     many = batch.at(np.tile(np.arange(batch.length), copies))

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from properties import close
 
 import lossledger as ll
 from lossledger._array import ArrayLibrary, is_array, library_of
+from properties import close
 
 MAKERS: dict[str, Callable[[Any], Any]] = {
     "numpy": np.asarray,

@@ -3,8 +3,9 @@
 
 import libraries
 import pytest
-from cases import LOSSES, Case
 from options import VARIANTS, combinations
+
+from cases import LOSSES, Case
 from properties import assert_library_agrees
 
 by_case = pytest.mark.parametrize("case", LOSSES, ids=lambda c: c.id)

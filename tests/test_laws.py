@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from batches import WEIGHTS, cells_of, draw, left_of, objective_of
+from options import REDUCTIONS, ROWS, Combination, combinations
+
 from cases import LOSSES, Case
-from options import ROWS, REDUCTIONS, Combination, combinations
 from properties import (
     assert_copies_scale,
     assert_garbage_is_harmless,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from batches import Batch, draw, objective_of
-from cases import LOSSES
-from properties import close, rows_close
 
 import lossledger as ll
+from cases import LOSSES
+from properties import close, rows_close
 
 CASES = {c.id: c for c in LOSSES}
 SOME = ("ce-index", "ce-smooth", "bce-pos-weight", "dice-batch", "dice-softmax", "huber")

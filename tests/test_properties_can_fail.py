@@ -8,6 +8,8 @@ import libraries
 import numpy as np
 import pytest
 from batches import Batch
+
+import lossledger as ll
 from properties import (
     assert_coefficients_are_derivatives,
     assert_copies_scale,
@@ -22,8 +24,6 @@ from properties import (
     close,
     rows_close,
 )
-
-import lossledger as ll
 
 RNG = np.random.default_rng(0)
 BATCH = Batch({"y": RNG.normal(size=(6, 2))}, {"t": RNG.normal(size=(6, 2))})
@@ -88,7 +88,9 @@ class Twisted:
         # `leak` adds what stands in the outputs, weight or no weight.
         # `alien` is a factor in every library but NumPy.
         other = 1.0 if isinstance(total, np.ndarray | np.generic) else self.alien
-        return total * self.total * other + self.leak * sum(float(o.sum()) for o in outputs.values())
+        return total * self.total * other + self.leak * sum(
+            o.sum().item() for o in outputs.values()
+        )
 
 
 KEY = {"keys": {"group": RNG.integers(0, 2, 6)}}

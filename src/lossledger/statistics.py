@@ -38,9 +38,7 @@ class SumStatistic(AbstractStatistic):
     def merge(self, xp: ArrayLibrary, other: Self) -> Self:
         """Add both sums."""
         del xp
-        return type(self)(
-            self.numerator + other.numerator, self.denominator + other.denominator
-        )
+        return type(self)(self.numerator + other.numerator, self.denominator + other.denominator)
 
     def arrays(self) -> tuple[Array, ...]:
         """Return numerator and denominator."""

@@ -42,7 +42,7 @@ class Masses:
     denominator: Array | None
     mask: Array | None
     presence: Array | None
-    samples: int
+    samples: int | Array
 
 
 def axes_in(factor: Factor, frame: Frame, keys: Keys) -> Axes:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from batches import WEIGHTS, draw, objective_of
-from cases import LOSSES, Case
 from options import combinations
-from properties import close, rows_close
 
 import lossledger as ll
+from cases import LOSSES, Case
+from properties import close, rows_close
 
 # Error bound: the same formulas in float64; transcendental functions may differ by a few
 # units in the last place, and sums by their order.

@@ -74,7 +74,9 @@ def _host(jax: Any) -> dict[str, Any]:
 
     def asarray(data: Any, dtype: str | None, like: Array) -> Array:
         del like
-        wanted = dtype if wide(None) == "float64" else {"float64": "float32"}.get(dtype or "", dtype)
+        wanted = (
+            dtype if wide(None) == "float64" else {"float64": "float32"}.get(dtype or "", dtype)
+        )
         return jax.numpy.asarray(data, dtype=wanted)
 
     return {

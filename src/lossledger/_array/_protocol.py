@@ -2,7 +2,7 @@
 """The array functions that the reference engine is written against."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lossledger._typing import Array, Callable, Sequence
 
@@ -10,6 +10,7 @@ Unary = Callable[[Array], Array]
 Binary = Callable[[Array, Array], Array]
 
 
+@runtime_checkable
 class AlongAxis(Protocol):
     """A reduction over an axis, over several, or over all of them (None)."""
 

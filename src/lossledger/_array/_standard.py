@@ -144,7 +144,7 @@ def difference_slopes(
             def moved(by: float, i: int = i, at: float = at, place: int = place) -> float:
                 line = list(flat)  # noqa: B023 - called before the next round of the loop
                 line[i] = at + by
-                point = xp.reshape(xp.asarray(line, dtype=arrays[place].dtype), array.shape)  # noqa: B023
+                point = xp.reshape(xp.asarray(line, dtype=array.dtype), array.shape)  # noqa: B023
                 at_point = [point if k == place else a for k, a in enumerate(arrays)]
                 return float(xp.sum(f(*at_point)))
 

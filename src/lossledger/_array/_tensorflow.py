@@ -97,10 +97,22 @@ def _host(ops: Any, tf: Any) -> dict[str, Any]:
         found: list[Array] = tape.gradient(total, leaves, unconnected_gradients="zero")
         return tuple(found)
 
+    def register(cls: type, flatten: Any, unflatten: Any) -> None:
+        # The protocol by which tf.function takes and returns a class of tensors.
+        def down(tree: Any) -> tuple[Any, tuple[Any, ...]]:
+            leaves, structure = flatten(tree)
+            return structure, tuple(leaves)
+
+        def up(cls: type, structure: Any, leaves: tuple[Any, ...]) -> Any:
+            return unflatten(leaves, structure)
+
+        cls.__tf_flatten__ = down  # type: ignore[attr-defined]
+        cls.__tf_unflatten__ = classmethod(up)  # type: ignore[attr-defined]
+
     return {
         "readable": lambda x: hasattr(x, "numpy"),
         "detach": ops.stop_gradient,
         "slopes": slopes,
         "to_numpy": ops.convert_to_numpy,
-        "register": lambda cls, flatten, unflatten: None,
+        "register": register,
     }

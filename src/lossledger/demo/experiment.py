@@ -3,7 +3,7 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -150,6 +150,7 @@ class Batch(NamedTuple):
     masks: Tensor
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Who is told how far a run has come."""
 

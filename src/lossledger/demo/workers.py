@@ -7,7 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -39,6 +39,7 @@ class EpochDone:
 Event = Advanced | EpochDone | Outcome
 
 
+@runtime_checkable
 class Messages(Protocol):
     """Where a run tells of its progress: a queue."""
 

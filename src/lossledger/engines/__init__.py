@@ -2,8 +2,8 @@
 """How a term is computed: the reference in the array API, and fused engines beside it."""
 
 from lossledger.engines._account import Account, CellNames
-from lossledger.engines._limbs import Limbs, growing
 from lossledger.engines._lean import LeanPlan, lean_plan, run_lean
+from lossledger.engines._limbs import Limbs, growing
 from lossledger.engines._pool import Pool, pool
 from lossledger.engines._prepare import BatchWeights, Prepared, prepare
 from lossledger.engines._select import Result, compute, loss_weight, result_of

@@ -55,7 +55,9 @@ def check_targets(
     if form in ("free", "none"):
         return
     if form == "index":
-        good = (targets >= 0) & (targets < classes) if not xp.is_bool(targets) else targets == targets
+        good = (
+            (targets >= 0) & (targets < classes) if not xp.is_bool(targets) else targets == targets
+        )
         watch.require(_or_dead(good, alive), "labels", lambda: _labels(xp, term, targets, classes))
         return
     if xp.is_bool(targets):
@@ -88,9 +90,7 @@ def check_outputs(
         _check_logits(xp, term, frame, xp.detach(outputs[0]), watch)
 
 
-def _check_logits(
-    xp: ArrayLibrary, term: Term, frame: Frame, output: Array, watch: Watch
-) -> None:
+def _check_logits(xp: ArrayLibrary, term: Term, frame: Frame, output: Array, watch: Watch) -> None:
     """Refuse numbers that are probabilities beyond doubt."""
     facts = term.loss.facts()
     softmax = facts.scores == "softmax"
@@ -128,9 +128,7 @@ def _labels(xp: ArrayLibrary, term: Term, targets: Array, classes: int | None) -
     )
 
 
-def _range(
-    xp: ArrayLibrary, term: Term, targets: Array, alive: Array | None, good: Array
-) -> str:
+def _range(xp: ArrayLibrary, term: Term, targets: Array, alive: Array | None, good: Array) -> str:
     seen = targets if alive is None else xp.where(alive, targets, targets * 0)
     bad = int(xp.sum(xp.astype(~good, xp.counter(good))))
     return (

@@ -66,9 +66,7 @@ def _rows_with_weight(prepared: Prepared, rows: Frame) -> Array | None:
     return some if alive is None else some & alive
 
 
-def _ones(
-    xp: ArrayLibrary, like: Array, alive: Array | None, shape: tuple[int, ...]
-) -> Array:
+def _ones(xp: ArrayLibrary, like: Array, alive: Array | None, shape: tuple[int, ...]) -> Array:
     if alive is None:
         return xp.astype(like * 0 + 1, xp.counter(like))
     return xp.astype(xp.broadcast_to(alive, shape), xp.counter(like))

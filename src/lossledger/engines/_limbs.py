@@ -31,10 +31,8 @@ class Limbs:
         if "int" in str(self.low.dtype):
             low = self.low + other.low
             return type(self)(self.high + other.high + low // _UNIT, low % _UNIT)
-        high = self.high + other.high
-        shift = high - self.high
-        lost = (self.high - (high - shift)) + (other.high - shift)
-        return type(self)(high, self.low + other.low + lost)
+        high, lost = _two_sum(self.high, other.high)
+        return type(self)(*_two_sum(high, self.low + other.low + lost))
 
     def on_host(self, to_numpy: Any) -> Any:
         """Return the number in 64 bits."""
@@ -44,9 +42,17 @@ class Limbs:
         return high.astype(np.float64) + low
 
 
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return a + b as it rounds, and what rounding took."""
+    total = a + b
+    shift = total - a
+    return total, (a - (total - shift)) + (b - shift)
+
+
 def growing(xp: ArrayLibrary, x: Array) -> Any:
     """Return what a ledger keeps of a sum: the array itself where it has 64 bits."""
     if xp.dtype(x) not in ("float32", "int32"):
         return x
-    zero = xp.full_like(x, 0)
-    return Limbs(zero, x) if xp.is_integer(x) else Limbs(x, zero)
+    if xp.is_integer(x):
+        return Limbs(x // _UNIT, x % _UNIT)
+    return Limbs(x, xp.full_like(x, 0))

@@ -156,7 +156,8 @@ class Overlap:
         xp = self.prepared.xp
         total: Array | float = 0.0
         for name, factor in factors.items():
-            total = total + factor * xp.detach(self.channels[name])
+            channel = xp.detach(self.channels[name])
+            total = total + (channel if factor == 1 else factor * channel)
         return total if mass is None else total * mass
 
 
@@ -341,9 +342,7 @@ def _foreground(xp: ArrayLibrary, like: Array, frame: Frame) -> Array:
     return xp.broadcast_to(xp.reshape(index, shape), frame.shape)
 
 
-def _background(
-    prepared: Prepared, loss: AbstractOverlapLoss, cells: Axes
-) -> tuple[Factor, ...]:
+def _background(prepared: Prepared, loss: AbstractOverlapLoss, cells: Axes) -> tuple[Factor, ...]:
     """Weight 0 for class 0 where classes are summed or pooled into one value."""
     if loss.include_background or "class" in cells:
         return ()

@@ -167,9 +167,11 @@ def _factors(
         placed = read_weight(name, given, term, beside, values_frame(term, frame))
         factor = Factor(name, placed.array, placed.axes)
         if not xp.is_bool(factor.array):
-            good = xp.isfinite(factor.array) & (factor.array >= 0) if xp.is_float(
-                factor.array
-            ) else factor.array >= 0
+            good = (
+                xp.isfinite(factor.array) & (factor.array >= 0)
+                if xp.is_float(factor.array)
+                else factor.array >= 0
+            )
             watch.require(good, "weights", lambda n=name: f"Found a bad number in `{n}`")  # type: ignore[misc]
         found.append(factor)
     return tuple(found)
@@ -255,9 +257,7 @@ def _keys(
     return keys
 
 
-def _user_key(
-    xp: ArrayLibrary, name: str, size: int, weights: BatchWeights, left: Frame
-) -> Key:
+def _user_key(xp: ArrayLibrary, name: str, size: int, weights: BatchWeights, left: Frame) -> Key:
     if name not in weights.keys:
         raise ShapeError(
             f"Key `{name}` must be passed with every batch",

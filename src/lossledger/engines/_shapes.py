@@ -19,8 +19,7 @@ def frame_of(term: Term, outputs: tuple[Array, ...]) -> Frame:
     first = tuple(outputs[0].shape)
     if len(first) != len(term.axes):
         raise ShapeError(
-            f"Output `{term.outputs[0]}` must have the {len(term.axes)} axes "
-            f"{' '.join(term.axes)}",
+            f"Output `{term.outputs[0]}` must have the {len(term.axes)} axes {' '.join(term.axes)}",
             f"Found shape {first}",
             "The batch or class axis is missing, or `axes` describes another output",
             "Name every axis of the output, in order, in the term's `axes`",
@@ -133,9 +132,7 @@ def read_weight(
     )
 
 
-def _named(
-    name: str, given: NamedArray, term: Term, targets: Frame, values: Frame
-) -> NamedArray:
+def _named(name: str, given: NamedArray, term: Term, targets: Frame, values: Frame) -> NamedArray:
     shape = tuple(given.array.shape)
     lengths = dict(zip(targets.axes + values.axes, targets.shape + values.shape, strict=True))
     unknown = [a for a in given.axes if a not in lengths]

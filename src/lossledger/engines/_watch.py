@@ -61,7 +61,11 @@ class Watch:
     status: Array | None = field(default=None)
 
     def require(
-        self, good: Array, rule: str, found: Callable[[], str], error: type[LossLedgerError] = DomainError
+        self,
+        good: Array,
+        rule: str,
+        found: Callable[[], str],
+        error: type[LossLedgerError] = DomainError,
     ) -> None:
         """Check that every element of a boolean array is true."""
         bit, text, cause, remedy = RULES[rule]

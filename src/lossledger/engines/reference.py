@@ -7,8 +7,8 @@ from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Axes
 from lossledger.engines._account import Account, CellNames
 from lossledger.engines._hits import hits
-from lossledger.engines._overlap import Overlap, evaluate_overlap
 from lossledger.engines._limbs import growing
+from lossledger.engines._overlap import Overlap, evaluate_overlap
 from lossledger.engines._prepare import Prepared
 from lossledger.engines._watch import Watch
 from lossledger.frames import AbstractGrouping, group
@@ -108,9 +108,7 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
         values = xp.detach(ran.values)
         spread, curvature = ran.evaluated.attribution()
         contribution = values * spread
-        weights = masses(
-            xp, prepared.factors, prepared.frame, prepared.keys, xp.dtype(values)
-        )
+        weights = masses(xp, prepared.factors, prepared.frame, prepared.keys, xp.dtype(values))
         numerator = values if weights.numerator is None else values * weights.numerator
         alive = None if weights.denominator is None else weights.denominator != 0
         denominator = weights.denominator

@@ -6,7 +6,7 @@ I = Σwpy, P = Σwp, Y = Σwy; FP = P − I is what is predicted and wrong, FN =
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import DomainError
@@ -19,6 +19,8 @@ Empty = Literal["keep", "zero", "skip", "raise", "agree"]
 Sums = Mapping[str, Array]
 
 
+@runtime_checkable
+@runtime_checkable
 class Settings(Protocol):
     """Settings that every loss of overlap has."""
 

@@ -223,9 +223,7 @@ class Objective:
         frame = ran[0].prepared.inputs.frame
         samples = frame.length("batch") if "batch" in frame.axes else 1
         pools = {r.prepared.term.name: pool(r) for r in ran}
-        weights = {
-            r.prepared.term.name: watch.guard(call.xp.detach(loss_weight(r))) for r in ran
-        }
+        weights = {r.prepared.term.name: watch.guard(call.xp.detach(loss_weight(r))) for r in ran}
         return Whole(pools, weights, samples, 1)
 
     def _match(
@@ -238,9 +236,7 @@ class Objective:
         keys: Mapping[str, Array] | None,
     ) -> Call:
         given = {"mask": mask, "sample_weight": sample_weight, "element_weight": element_weight}
-        return match(
-            self.terms, self.skip, self.output_names, outputs, targets, given, keys or {}
-        )
+        return match(self.terms, self.skip, self.output_names, outputs, targets, given, keys or {})
 
     def _run(self, call: Call, watch: Watch) -> list[Ran]:
         return [run(prepare(t, *_read(t, call), watch), watch) for t in self.terms]

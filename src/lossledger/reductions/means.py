@@ -115,7 +115,9 @@ class Mean(AbstractReduction):
         if isinstance(denominator, int):
             return mass / denominator if denominator else 0.0
         present = presence(xp, denominator, None)
-        inverse = xp.where(present, 1 / safe(xp, denominator, present), xp.full_like(denominator, 0))
+        inverse = xp.where(
+            present, 1 / safe(xp, denominator, present), xp.full_like(denominator, 0)
+        )
         return mass * grouping.spread(inverse)
 
 
@@ -160,7 +162,6 @@ class RootMean(AbstractReduction):
         bottom = 2 * statistic.denominator * root
         inverse = xp.where(bottom != 0, 1 / nonzero(xp, bottom), xp.full_like(bottom, 0))
         return mass * grouping.spread(inverse)
-
 
 
 def Macro(by: Names = "class") -> Chain:  # noqa: N802 - reads as the reduction that it builds

@@ -153,9 +153,7 @@ def _ranks(xp: ArrayLibrary, rows: Array) -> Array:
     return xp.where(bare != bare, xp.full_like(bare, math.inf), bare)
 
 
-def _counts(
-    xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
-) -> Array:
+def _counts(xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping) -> Array:
     """Number of elements with weight, by cell."""
     counter = xp.counter(values)
     if weights.numerator is not None:

@@ -7,7 +7,7 @@ without a display and beside the caller's own plots. `save` writes it as PNG and
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lossledger._errors import MatchError, MissingExtraError
 from lossledger._typing import Mapping, Sequence
@@ -42,6 +42,7 @@ class Curve:
     marked: bool = False
 
 
+@runtime_checkable
 class BookedRow(Protocol):
     """What a plot reads of a row."""
 
@@ -55,6 +56,7 @@ class BookedRow(Protocol):
     def contribution(self) -> float: ...  # noqa: D102
 
 
+@runtime_checkable
 class Booked(Protocol):
     """What a plot reads of a ledger."""
 

@@ -3,7 +3,7 @@
 
 from html import escape
 from io import StringIO
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -15,6 +15,7 @@ _MOST_ROWS = 40
 _WIDTH = 160
 
 
+@runtime_checkable
 class RowLike(Protocol):
     """What a table shows of a row."""
 
