@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Batch:
     def parts(self, cuts: tuple[int, ...]) -> list["Batch"]:
         """Cut into consecutive parts."""
         edges = (0, *cuts, self.length)
-        return [self.at(slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        return [self.at(slice(a, b)) for a, b in pairwise(edges)]
 
     def with_outputs(self, change: Callable[[Any], Any]) -> "Batch":
         """Change the outputs alone."""

@@ -213,8 +213,9 @@ def assert_copies_scale(objective: ll.Objective, batch: Batch, copies: int, fact
 
 
 def assert_coefficients_are_derivatives(objective: ll.Objective, batch: Batch) -> None:
-    """For the identity as loss: coefficients are derivatives for the values, and what a
-    sample contributes is the stages' attribution · Σ coefficient · value over its elements.
+    """For the identity as loss, coefficients are derivatives for the values.
+
+    What a sample contributes is the stages' attribution · Σ coefficient · value.
     """
     assert_gradient_matches_differences(objective, batch)
     term = objective.terms[0]

@@ -108,7 +108,7 @@ def prepare(
     check_outputs(xp, term, frame, safe, watch)
     return Prepared(
         term, xp, safe, clean_targets, inputs, left, keys, factors,
-        _positive(xp, term, inputs, clean_targets), outputs[0],
+        _positive(term, inputs, clean_targets), outputs[0],
     )  # fmt: skip
 
 
@@ -249,7 +249,7 @@ def _keys(
         elif inputs.form == "dense" and "class" in inputs.frame.axes:
             likely = xp.argmax(targets, inputs.class_axis)
             keys["class"] = Key(likely, inputs.classes, left.axes)
-    positive = _positive(xp, term, inputs, targets)
+    positive = _positive(term, inputs, targets)
     if positive is not None:
         keys["label"] = Key(xp.astype(positive, xp.counter(positive)), 2, left.axes)
     for name, size in term.keys.items():
@@ -278,7 +278,7 @@ def _user_key(xp: ArrayLibrary, name: str, size: int, weights: BatchWeights, lef
     return Key(index, size, axes)
 
 
-def _positive(xp: ArrayLibrary, term: Term, inputs: Inputs, targets: Array) -> Array | None:
+def _positive(term: Term, inputs: Inputs, targets: Array) -> Array | None:
     """Which elements have a positive label, where the loss has labels."""
     labeled = term.loss.facts().labels and inputs.form == "dense"
     return targets > 0.5 if labeled else None
