@@ -110,6 +110,11 @@ NUMBERS = {
         "one array library",
         "torch and jax",
     ),
+    "key-out-of-range": (
+        _call(_term(MSE(), "batch", keys={"site": 2}), VECTOR, VECTOR, keys={"site": LABELS}),
+        "`site`",
+        "0 … 1",
+    ),
     "smoothing": (lambda: CE(label_smoothing=10), "label_smoothing", "10"),
 }
 NAMES = {

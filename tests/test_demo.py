@@ -83,7 +83,7 @@ def test_numbers_are_complete_and_finite(quick):
         for label in ("negative", "positive")
     }
     for reading in readings(numbers):
-        assert {(r["term"], r["cls"], r["label"]) for r in reading["rows"]} == expected
+        assert {(r["term"], r["class"], r["label"]) for r in reading["rows"]} == expected
         assert set(reading["iou"]) == set(scenes.CLASSES)
 
 
@@ -117,7 +117,7 @@ def test_counts_are_those_of_the_data(quick):
     rows = numbers["objectives"][0]["runs"][0]["epochs"][-1]["rows"]
     for place, cls in enumerate(scenes.CLASSES):
         positive, negative = (
-            next(r for r in rows if (r["term"], r["cls"], r["label"]) == ("bce", cls, label))
+            next(r for r in rows if (r["term"], r["class"], r["label"]) == ("bce", cls, label))
             for label in ("positive", "negative")
         )
         support = int(trained.masks[..., place].sum())
@@ -129,7 +129,7 @@ def test_it_names_the_class_that_the_average_hides(quick):
     """The rare class is overlooked by the baseline, and said to be."""
     _, _, numbers, printed = quick
     overlooked = numbers["objectives"][0]["runs"][0]["epochs"][-1]["overlooked"]
-    assert RARE in {row["cls"] for row in overlooked}
+    assert RARE in {row["class"] for row in overlooked}
     assert f"The average hides class {RARE}" in printed
     for words in ("epoch 1", "own mean", "share", "IoU", "worst class", "sum 64", "All trainings"):
         assert words in printed

@@ -5,6 +5,7 @@
 with the statistic of zero elements changes nothing.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Self
@@ -106,7 +107,7 @@ class LogSumExpStatistic(AbstractStatistic):
 class TopStatistic(AbstractStatistic):
     """The elements that can still be among the largest: values and weights by cell.
 
-    With `keep` elements per cell (a fixed number) the list is cut after each merge;
+    With `keep` elements per cell (a fixed number) the list can be cut after each merge;
     with None every element is kept, because the share that is wanted grows with the whole.
     Order is by part and position, so winners are chosen by position among equals.
     """
@@ -118,13 +119,21 @@ class TopStatistic(AbstractStatistic):
 
     def merge(self, xp: ArrayLibrary, other: Self) -> Self:
         """Join the lists and keep the largest where a fixed number is wanted."""
-        values = xp.concat([self.values, other.values], -1)
-        weights = xp.concat([self.weights, other.weights], -1)
-        if self.keep is not None and values.shape[-1] > self.keep:
-            order = xp.sort_order(values)[:, : self.keep]
-            values, weights = xp.take_along(values, order, -1), xp.take_along(weights, order, -1)
-        denominator = self.denominator + other.denominator
-        return type(self)(values, weights, denominator, self.keep)
+        joined = type(self)(
+            xp.concat([self.values, other.values], -1),
+            xp.concat([self.weights, other.weights], -1),
+            self.denominator + other.denominator,
+            self.keep if other.keep == self.keep else None,
+        )
+        return joined.cut(xp)
+
+    def cut(self, xp: ArrayLibrary) -> Self:
+        """Drop the elements that no further element can bring among the largest."""
+        if self.keep is None or self.values.shape[-1] <= self.keep:
+            return self
+        order = xp.sort_order(ranks(xp, self.values))[:, : self.keep]
+        values, weights = (xp.take_along(x, order, -1) for x in (self.values, self.weights))
+        return type(self)(values, weights, self.denominator, self.keep)
 
     def arrays(self) -> tuple[Array, ...]:
         """Return values, weights and denominator."""
@@ -151,6 +160,12 @@ class ChannelStatistic(AbstractStatistic):
     def by_name(self) -> dict[str, Array]:
         """Return the sums by name."""
         return dict(zip(self.names, self.sums, strict=True))
+
+
+def ranks(xp: ArrayLibrary, values: Array) -> Array:
+    """Return what elements are ordered by: NaN before all else, so that it is never lost."""
+    bare = xp.detach(values)
+    return xp.where(bare != bare, xp.full_like(bare, math.inf), bare)
 
 
 def _rescaled(xp: ArrayLibrary, statistic: LogSumExpStatistic, top: Array) -> Array:

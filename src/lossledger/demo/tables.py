@@ -176,7 +176,7 @@ def batch_words(runs: Sequence[BatchRun]) -> str:
         f"times as much, the sum {added:.3f} times. A mean does not know the batch size, a sum "
         "grows with it. Later epochs differ for another reason: the larger batch takes half as "
         "many steps an epoch, so it has learned less. Adam divides a gradient by its size, so "
-        "here the sum trains like the mean; under plain SGD the sum's learning rate would have "
+        "here the sum trains much like the mean; under plain SGD its learning rate would have "
         "to be divided by the elements of a step."
     )
 
@@ -199,7 +199,7 @@ def number(value: float | None) -> str:
     """Write a number with four digits, or a dash."""
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4f}"
+    return f"{value:,.0f}" if abs(value) >= 1e3 else f"{value:.4f}"
 
 
 def percent(share: float | None) -> str:

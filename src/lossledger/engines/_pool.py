@@ -12,7 +12,7 @@ from lossledger.engines._overlap import finalize_cells
 from lossledger.engines.reference import Ran
 from lossledger.frames import Frame
 from lossledger.reductions import Cells, Following, finish
-from lossledger.statistics import AbstractStatistic, ChannelStatistic
+from lossledger.statistics import AbstractStatistic, ChannelStatistic, TopStatistic
 from lossledger.term import Term
 
 
@@ -36,7 +36,7 @@ class Pool:
         Raises:
             ReductionError: If the pools are of different terms.
         """
-        if self.term is not other.term:
+        if not _same_term(self.term, other.term):
             raise ReductionError(
                 "Only statistics of one objective merge",
                 f"Found the terms `{self.term.name}` and `{other.term.name}`",
@@ -74,9 +74,18 @@ def pool(ran: Ran) -> Pool:
 
 
 def _detached(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
-    """Return a statistic that holds no graph."""
+    """Return a statistic that holds no graph, and no element that is not needed."""
     if isinstance(statistic, ChannelStatistic):
         return replace(statistic, sums=tuple(xp.detach(s) for s in statistic.sums))
     arrays = {f.name: getattr(statistic, f.name) for f in fields(statistic)}  # type: ignore[arg-type]
     found = {name: xp.detach(a) for name, a in arrays.items() if is_array(a)}
-    return replace(statistic, **found)  # type: ignore[type-var]
+    bare = replace(statistic, **found)  # type: ignore[type-var]
+    return bare.cut(xp) if isinstance(bare, TopStatistic) else bare
+
+
+def _same_term(mine: Term, theirs: Term) -> bool:
+    """Whether two terms sum the same things: one object, or a copy from another process."""
+    if mine is theirs:
+        return True
+    parts = ("name", "outputs", "target", "axes", "loss", "reduction", "classes")
+    return all(getattr(mine, part) == getattr(theirs, part) for part in parts)

@@ -97,6 +97,8 @@ def prepare(
     within = _weighs_within(term, form)
     inputs = Inputs(frame, form, classes, class_weight if within else None, alive)
     keys = _keys(xp, term, inputs, clean_targets, weights)
+    for name in term.keys:
+        _check_key(name, keys[name], watch)
     by_row = _row_factor(xp, class_weight, within, inputs, clean_targets, left)
     factors += by_row
     if by_row and removing:
@@ -276,6 +278,12 @@ def _user_key(xp: ArrayLibrary, name: str, size: int, weights: BatchWeights, lef
             "Pass integers of shape (batch,) or with more leading axes",
         )
     return Key(index, size, axes)
+
+
+def _check_key(name: str, key: Key, watch: Watch) -> None:
+    """Require labels within the key's size: an array library may wrap or drop the others."""
+    good = (key.index >= 0) & (key.index < key.size)
+    watch.require(good, "labels", lambda: f"Found `{name}` outside 0 … {key.size - 1}")
 
 
 def _positive(term: Term, inputs: Inputs, targets: Array) -> Array | None:

@@ -107,7 +107,7 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     else:
         values = xp.detach(ran.values)
         spread, curvature = ran.evaluated.attribution()
-        contribution = values * spread
+        contribution = _chosen(ran, values, spread) * spread
         weights = masses(xp, prepared.factors, prepared.frame, prepared.keys, xp.dtype(values))
         numerator = values if weights.numerator is None else values * weights.numerator
         alive = None if weights.denominator is None else weights.denominator != 0
@@ -130,6 +130,14 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     )
     names = grouping.cells.axes + (("label",) if split else ())
     return booked, CellNames(names, grouping.cells.shape + ((2,) if split else ()))
+
+
+def _chosen(ran: Ran, values: Array, spread: Array | float) -> Array:
+    """Values, 0 where a reduction by order did not choose them: they may be infinite."""
+    xp, chain = ran.prepared.xp, ran.prepared.term.reduction
+    if isinstance(spread, float) or all(stage.split != "order" for stage in chain.stages):
+        return values
+    return xp.where(spread != 0, values, xp.full_like(values, 0))
 
 
 @dataclass(frozen=True, eq=False)

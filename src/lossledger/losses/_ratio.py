@@ -20,7 +20,6 @@ Sums = Mapping[str, Array]
 
 
 @runtime_checkable
-@runtime_checkable
 class Settings(Protocol):
     """Settings that every loss of overlap has."""
 

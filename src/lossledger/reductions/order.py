@@ -11,7 +11,7 @@ from lossledger._typing import Array, Names
 from lossledger.frames import AbstractGrouping
 from lossledger.reductions._base import AbstractReduction, Cells, Empty, Split
 from lossledger.reductions._cells import presence, safe, with_policy
-from lossledger.statistics import MaxStatistic, TopStatistic
+from lossledger.statistics import MaxStatistic, TopStatistic, ranks
 from lossledger.weighting import Masses
 
 
@@ -32,7 +32,7 @@ class Max(AbstractReduction):
     ) -> MaxStatistic:
         """Find the winner of every cell, and its position."""
         rows = grouping.rows(_candidates(xp, values, weights), -math.inf)
-        position = xp.argmax(_ranks(xp, rows), -1)
+        position = xp.argmax(ranks(xp, rows), -1)
         top = xp.take_along(rows, xp.expand(position, -1), -1)
         shape = grouping.cells.shape
         first, place = xp.reshape(top, shape), xp.reshape(position, shape)
@@ -98,10 +98,11 @@ class TopMean(AbstractReduction):
     def statistic(
         self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
     ) -> TopStatistic:
-        """List values and weights by cell; cut to the largest if a count is wanted."""
+        """List values and weights by cell; of elements without weights `count` are enough."""
         rows, mass = self._rows(xp, values, weights, grouping)
         total = xp.reshape(xp.sum(mass, axis=-1), grouping.cells.shape)
-        return TopStatistic(rows, mass, total, None)
+        keep = self.count if weights.numerator is None else None
+        return TopStatistic(rows, mass, total, keep)
 
     def finalize(self, xp: ArrayLibrary, statistic: TopStatistic) -> Cells:
         """Return Σ c·v by cell."""
@@ -136,7 +137,7 @@ class TopMean(AbstractReduction):
         wanted = total * (self.fraction or 1.0)
         if self.count is not None:
             wanted = xp.minimum(total, xp.full_like(total, self.count))
-        order = xp.sort_order(_ranks(xp, values))
+        order = xp.sort_order(ranks(xp, values))
         mass = xp.take_along(statistic.weights, order, -1)
         before = xp.cumsum(mass, -1) - mass
         room = wanted - before
@@ -145,12 +146,6 @@ class TopMean(AbstractReduction):
         present = wanted != 0
         share = taken / safe(xp, wanted, present)
         return xp.take_along(share, inverse, -1)
-
-
-def _ranks(xp: ArrayLibrary, rows: Array) -> Array:
-    """What elements are ordered by: NaN before all else, so that it is never lost."""
-    bare = xp.detach(rows)
-    return xp.where(bare != bare, xp.full_like(bare, math.inf), bare)
 
 
 def _counts(xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping) -> Array:
