@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from batches import Batch, draw, objective_of
+from case import Case
+from cases_sums import BATCH, IMAGE, SPACE
 from oracles_overlap import generalized, of_monai, of_smp, ratio
 from ways import assert_three_ways_agree, batch_of, one
 
 import lossledger as ll
-from cases import BATCH, IMAGE, LOSSES, SPACE, Case
+from cases import LOSSES
 from lossledger.losses import AbstractOverlapLoss, Boundary
 from properties import close
 

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from batches import Batch
+from case import Case
+from cases_sums import BATCH, IMAGE, SPACE
 from sums import correlation, f1, rmse
 from ways import assert_three_ways_agree, batch_of, one
 
 import lossledger as ll
-from cases import BATCH, IMAGE, SPACE, Case
 from properties import close
 
 L = ll.losses

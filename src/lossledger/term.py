@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A term: which loss reads which outputs and targets, with which weights and reduction."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lossledger._errors import MatchError, ShapeError
+from lossledger._array import is_array
+from lossledger._errors import DomainError, MatchError, ShapeError
 from lossledger._typing import Array, Axes, Callable, Mapping, Names, Sequence
 from lossledger.frames import parse_axes
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Elementwise, Loss
@@ -133,6 +135,15 @@ def _check_factor(loss_weight: float | Array) -> None:
             f"Found shape {shape}" if shape else f"Found {type(loss_weight).__name__}",
             "The weights of several terms were passed to one, or a parameter has shape (1,)",
             "Index it: loss_weight=weights[0]; its gradient flows",
+        )
+    if is_array(loss_weight):
+        return
+    if not isinstance(loss_weight, int | float) or not math.isfinite(loss_weight):
+        raise DomainError(
+            "`loss_weight` must be a finite number",
+            f"Found {loss_weight!r}",
+            "A weight was divided by 0 where it was made, or read as text",
+            "Pass a float, or a 0-d array",
         )
 
 

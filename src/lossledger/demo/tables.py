@@ -176,8 +176,8 @@ def batch_words(runs: Sequence[BatchRun]) -> str:
         f"times as much, the sum {added:.3f} times. A mean does not know the batch size, a sum "
         "grows with it. Later epochs differ for another reason: the larger batch takes half as "
         "many steps an epoch, so it has learned less. Adam divides a gradient by its size, so "
-        "here the sum trains much like the mean; under plain SGD its learning rate would have "
-        "to be divided by the elements of a step."
+        "here the sum trains much like the mean; plain SGD would need the sum's learning rate "
+        "divided by the elements of a step."
     )
 
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what the user passed to what the engine computes with: frames, factors, safe numbers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lossledger._array import ArrayLibrary, is_array
 from lossledger._errors import DomainError, ShapeError
 from lossledger._typing import Array, Mapping
-from lossledger.engines._domain import check_outputs, check_targets, harmless
+from lossledger.engines._clean import Places, clean_output, clean_targets
+from lossledger.engines._domain import check_outputs, check_targets
 from lossledger.engines._shapes import (
     frame_of,
     read_weight,
@@ -17,7 +18,7 @@ from lossledger.engines._shapes import (
 from lossledger.engines._watch import Watch
 from lossledger.frames import Frame, Key, NamedArray, align
 from lossledger.losses import AbstractOverlapLoss, Inputs
-from lossledger.losses._base import Domain, Form
+from lossledger.losses._base import Form
 from lossledger.term import Term
 from lossledger.weighting import Factor, kept
 
@@ -82,36 +83,48 @@ def prepare(
     class_weight = _class_weight(xp, term, outputs[0], classes, work, watch)
     factors = _factors(xp, term, frame, form, targets, weights, watch)
     by_channel = _channel_factor(class_weight, left)
-    factors += by_channel
     removing = _removes_elements(class_weight, term)
-    free = frame.without(facts.coupled)
-    counted = tuple(f for f in factors if removing or f not in by_channel)
-    alive = kept(xp, counted, free, {}, free.axes)
-    on_targets = _on_targets(xp, term, alive, free, frame, form)
+    places = _places(xp, term, frame, factors, by_channel if removing else ())
+    factors += by_channel
+    on_targets = places.on_targets(xp, term, form, places.alive)
     check_targets(xp, term, form, targets, classes, on_targets, watch)
-    clean_targets = _clean_targets(xp, term, form, targets, alive, on_targets, free, work)
-    if form == "index" and not xp.readable(clean_targets):
-        clean_targets = _in_range(xp, clean_targets, classes)
+    clean = clean_targets(xp, term, form, targets, places, work)
+    if form == "index" and not xp.readable(clean):
+        clean = _in_range(xp, clean, classes)
     if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
-        clean_targets, form = _indicators(xp, clean_targets, frame, work), "dense"
+        clean, form = _indicators(xp, clean, frame, work), "dense"
     within = _weighs_within(term, form)
-    inputs = Inputs(frame, form, classes, class_weight if within else None, alive)
-    keys = _keys(xp, term, inputs, clean_targets, weights)
+    inputs = Inputs(frame, form, classes, class_weight if within else None, places.alive)
+    keys = _keys(xp, term, inputs, clean, weights)
     for name in term.keys:
         _check_key(name, keys[name], watch)
-    by_row = _row_factor(xp, class_weight, within, inputs, clean_targets, left)
+    by_row = _row_factor(xp, class_weight, within, inputs, clean, left)
     factors += by_row
     if by_row and removing:
-        alive = kept(xp, factors, free, keys, free.axes)
+        places = replace(places, alive=kept(xp, factors, places.free, keys, places.free.axes))
     safe = tuple(
-        _safe_output(xp, xp.astype(output, work), alive, free, frame, domain)
+        clean_output(xp, xp.astype(output, work), places, domain, form)
         for output, domain in zip(outputs, facts.domains, strict=True)
     )
     check_outputs(xp, term, frame, safe, watch)
     return Prepared(
-        term, xp, safe, clean_targets, inputs, left, keys, factors,
-        _positive(term, inputs, clean_targets), outputs[0],
+        term, xp, safe, clean, inputs, left, keys, factors,
+        _positive(term, inputs, clean), outputs[0],
     )  # fmt: skip
+
+
+def _places(
+    xp: ArrayLibrary,
+    term: Term,
+    frame: Frame,
+    factors: tuple[Factor, ...],
+    by_channel: tuple[Factor, ...],
+) -> Places:
+    """Find where elements have weight, along the axes that the loss does not couple."""
+    free = frame.without(term.loss.facts().coupled)
+    given = kept(xp, factors, free, {}, free.axes)
+    alive = kept(xp, factors + by_channel, free, {}, free.axes) if by_channel else given
+    return Places(frame, free, alive, given)
 
 
 def _work_dtype(xp: ArrayLibrary, term: Term, outputs: tuple[Array, ...]) -> str:
@@ -123,7 +136,8 @@ def _work_dtype(xp: ArrayLibrary, term: Term, outputs: tuple[Array, ...]) -> str
                 "Predicted labels (an argmax) were passed instead of logits",
                 "Pass the numbers that the network gives before argmax or rounding",
             )
-    return "float64" if any(xp.dtype(o) == "float64" for o in outputs) else "float32"
+    wide = ("float64", "float96", "float128", "longdouble")
+    return "float64" if any(xp.dtype(o) in wide for o in outputs) else "float32"
 
 
 def _class_count(term: Term, frame: Frame) -> int | None:
@@ -167,16 +181,24 @@ def _factors(
         if given is None:
             continue
         placed = read_weight(name, given, term, beside, values_frame(term, frame))
-        factor = Factor(name, placed.array, placed.axes)
-        if not xp.is_bool(factor.array):
-            good = (
-                xp.isfinite(factor.array) & (factor.array >= 0)
-                if xp.is_float(factor.array)
-                else factor.array >= 0
-            )
-            watch.require(good, "weights", lambda n=name: f"Found a bad number in `{n}`")  # type: ignore[misc]
-        found.append(factor)
+        _check_weight(xp, name, placed.array, watch)
+        found.append(Factor(name, placed.array, placed.axes))
     return tuple(found)
+
+
+def _check_weight(xp: ArrayLibrary, name: str, array: Array, watch: Watch) -> None:
+    if xp.is_bool(array):
+        return
+    real = xp.is_float(array)
+    if not real and not xp.is_integer(array):
+        raise DomainError(
+            f"`{name}` must hold real numbers or booleans",
+            f"Found {xp.dtype(array)}",
+            "Complex numbers or text were loaded as weights",
+            "Pass floats, integers or booleans",
+        )
+    good = xp.isfinite(array) & (array >= 0) if real else array >= 0
+    watch.require(good, "weights", lambda: f"Found a bad number in `{name}`")
 
 
 def _class_weight(
@@ -292,62 +314,9 @@ def _positive(term: Term, inputs: Inputs, targets: Array) -> Array | None:
     return targets > 0.5 if labeled else None
 
 
-def _on_targets(
-    xp: ArrayLibrary,
-    term: Term,
-    alive: Array | None,
-    free: Frame,
-    frame: Frame,
-    form: Form,
-) -> Array | None:
-    """Where targets have weight, at the targets' own axes: where any of their values has."""
-    if alive is None or form == "index":
-        return alive
-    if form != "rows":
-        return align(xp, NamedArray(alive, free.axes), frame)
-    own = targets_frame(term, frame, form)
-    gone = tuple(i for i, a in enumerate(free.axes) if a not in own.axes)
-    return xp.any(alive, axis=gone) if gone else alive
-
-
-def _clean_targets(
-    xp: ArrayLibrary,
-    term: Term,
-    form: Form,
-    targets: Array,
-    alive: Array | None,
-    on_targets: Array | None,
-    free: Frame,
-    work: str,
-) -> Array:
-    """Targets in the dtype of the work, with a harmless number where no weight is."""
-    if form == "none" or (form == "free" and alive is None):
-        return targets
-    if form == "free":
-        return _clean_free(xp, targets, alive, free)
-    if form == "index":
-        cast = xp.astype(targets, "int64" if xp.counter(targets) == "int64" else "int32")
-    else:
-        cast = xp.astype(targets, work)
-    if on_targets is None:
-        return cast
-    domain = term.loss.facts().targets
-    fill = harmless(domain) if domain in ("positive", "nonzero", "sign") else 0
-    return xp.where(on_targets, cast, _zeros(xp, cast) + fill)
-
-
 def _in_range(xp: ArrayLibrary, index: Array, classes: int | None) -> Array:
     """Labels that can be looked up; the watch has seen the bad ones, which nothing could raise."""
-    return xp.where((index >= 0) & (index < (classes or 0)), index, _zeros(xp, index))
-
-
-def _clean_free(xp: ArrayLibrary, targets: Array, alive: Array, free: Frame) -> Array:
-    """A callable's targets, 0 where no weight is, if their leading axes are the values'."""
-    shape = tuple(getattr(targets, "shape", ()))
-    if shape[: len(free.shape)] != free.shape:
-        return targets
-    here = xp.reshape(alive, tuple(alive.shape) + (1,) * (len(shape) - len(free.shape)))
-    return xp.where(here, targets, _zeros(xp, targets))
+    return xp.where((index >= 0) & (index < (classes or 0)), index, xp.full_like(index, 0))
 
 
 def _indicators(xp: ArrayLibrary, index: Array, frame: Frame, work: str) -> Array:
@@ -355,18 +324,3 @@ def _indicators(xp: ArrayLibrary, index: Array, frame: Frame, work: str) -> Arra
     rows = frame.without(("class",))
     hot = NamedArray(xp.one_hot(index, frame.length("class"), work), (*rows.axes, "class"))
     return align(xp, hot, frame)
-
-
-def _zeros(xp: ArrayLibrary, like: Array) -> Array:
-    return xp.zeros(tuple(like.shape), xp.dtype(like), like)
-
-
-def _safe_output(
-    xp: ArrayLibrary, output: Array, alive: Array | None, free: Frame, frame: Frame, domain: Domain
-) -> Array:
-    """An output with a number inside the loss's domain where no weight is."""
-    if alive is None:
-        return output
-    value = 1 / frame.length("class") if domain == "distribution" else harmless(domain)
-    here = align(xp, NamedArray(alive, free.axes), frame)
-    return xp.where(here, output, xp.full_like(output, value))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shapes of a batch against a term's named axes; nothing is broadcast."""
 
+from itertools import combinations
+
 from lossledger._array import ArrayLibrary
 from lossledger._errors import DomainError, MatchError, ShapeError
 from lossledger._typing import Array
@@ -119,6 +121,7 @@ def read_weight(
     for reading in readings:
         if reading.shape == shape and reading not in fitting and reading.axes:
             fitting.append(reading)
+    fitting += _also_fitting(targets, fitting)
     if len(fitting) == 1:
         return NamedArray(given, fitting[0].axes)
     found = " or ".join(str(f) for f in fitting) or "no reading"
@@ -130,6 +133,18 @@ def read_weight(
         "An axis of length 1 would broadcast, or the weight belongs to another output",
         f"Reshape it, or name its axes: ll.NamedArray({name}, ('batch', ...))",
     )
+
+
+def _also_fitting(targets: Frame, fitting: list[Frame]) -> list[Frame]:
+    """Other axes that a weight of several axes may have meant: their lengths are the same.
+
+    An array along `batch` alone weighs samples, whatever other axis is as long.
+    """
+    if not fitting or not 1 < len(fitting[0].axes) < len(targets.axes):
+        return []
+    others = combinations(targets.axes, len(fitting[0].axes))
+    frames = [targets.only(axes) for axes in others if "batch" in axes]
+    return [f for f in frames if f.shape == fitting[0].shape and f not in fitting]
 
 
 def _named(name: str, given: NamedArray, term: Term, targets: Frame, values: Frame) -> NamedArray:

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from lossledger._array import ArrayLibrary
+from lossledger._errors import MatchError
 from lossledger._typing import Array, Axes
 from lossledger.engines._account import Account, CellNames
 from lossledger.engines._hits import hits
@@ -89,6 +90,13 @@ def cell_names(prepared: Prepared) -> tuple[Axes, bool]:
         known = "class" in prepared.frame.axes or "class" in prepared.keys
         rows = ("class",) if known else ()
         return rows, prepared.positive is not None
+    if "label" in rows and prepared.positive is None:
+        raise MatchError(
+            f"`rows` of `{prepared.term.name}` may split by label where elements have one",
+            f"Found rows={' '.join(rows)!r} and a loss without positive and negative elements",
+            "Only losses of yes/no targets split a class into positive and negative",
+            "Leave 'label' out of `rows`",
+        )
     return tuple(r for r in rows if r != "label"), "label" in rows
 
 

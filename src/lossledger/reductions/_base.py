@@ -79,6 +79,27 @@ class AbstractReduction(ABC):
         settings = ", ".join(f"{f.name}={getattr(self, f.name)!r}" for f in shown)
         return f"{type(self).__name__}({settings})"
 
+    def __post_init__(self) -> None:
+        """Check the settings that all reductions have, then its own."""
+        if self.empty not in ("zero", "skip", "raise"):
+            raise ReductionError(
+                "`empty` must be 'zero', 'skip' or 'raise'",
+                f"Found {self.empty!r}",
+                "The name is misspelled",
+                "Use 'zero' to count an empty cell as 0, 'skip' to leave it out",
+            )
+        if self.over is not None and self.by is not None:
+            raise ReductionError(
+                "A reduction takes `over` (axes removed) or `by` (axes kept), not both",
+                f"Found over={self.over!r} and by={self.by!r}",
+                "One says the same as the other, or they contradict each other",
+                "Keep `by` to name what stays, or `over` to name what goes",
+            )
+        self.check()
+
+    def check(self) -> None:  # noqa: B027 - a hook: most reductions have no further settings
+        """Raise for settings of its own that mean nothing."""
+
     def then(self, following: "AbstractReduction | Chain") -> "Chain":
         """Reduce the cells of this stage by `following`."""
         return Chain((self,)).then(following)
@@ -110,6 +131,13 @@ class Chain:
 
     def then(self, following: "AbstractReduction | Chain") -> "Chain":
         """Append a stage, or all stages of another chain."""
+        if not isinstance(following, AbstractReduction | Chain):
+            raise ReductionError(
+                "A stage of a chain must be a reduction object",
+                f"Found {following!r}",
+                "A name was given, or a class without ()",
+                "Write e.g. .then(ll.Mean())",
+            )
         more = following.stages if isinstance(following, Chain) else (following,)
         return Chain(self.stages + more)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sums and means, each with its denominator named."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -71,10 +72,11 @@ class Mean(AbstractReduction):
     denominator: Denominator = "weights"
     empty: Empty = "zero"
 
-    def __post_init__(self) -> None:
-        """Check the denominator's name."""
+    def check(self) -> None:
+        """Check the denominator's name, or number."""
         names = ("weights", "elements", "nonzero", "mask", "samples")
-        constant = isinstance(self.denominator, int | float) and self.denominator > 0
+        number = isinstance(self.denominator, int | float) and self.denominator is not True
+        constant = number and 0 < float(self.denominator) < math.inf
         if self.denominator not in names and not constant:
             raise ReductionError(
                 "`denominator` must be a positive constant or one of " + ", ".join(names),

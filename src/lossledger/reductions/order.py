@@ -82,14 +82,14 @@ class TopMean(AbstractReduction):
     empty: Empty = "zero"
     split: ClassVar[Split] = "order"
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Check that exactly one of the two sizes is given, and its range."""
-        size = self.fraction if self.count is None else self.count
-        limit = 1 if self.count is None else math.inf
-        both = self.fraction is not None and self.count is not None
-        if both or size is None or not 0 < size <= limit:
+        share = self.count is None and self.fraction is not None and 0 < self.fraction <= 1
+        whole = self.count is not None and hasattr(self.count, "__index__")
+        number = self.fraction is None and whole and (self.count or 0) >= 1
+        if not (share or number):
             raise ReductionError(
-                "TopMean needs a fraction in (0, 1] or a count of at least 1, not both",
+                "TopMean needs a fraction in (0, 1] or a whole count of at least 1, not both",
                 f"Found fraction={self.fraction!r} and count={self.count!r}",
                 "A percentage was given as 10 where 0.1 is meant, or both were given",
                 "Use TopMean(0.1) for the worst 10 % or TopMean(count=100)",

@@ -35,7 +35,7 @@ class LogMeanExp(AbstractReduction):
     split: ClassVar[Split] = "smooth"
     curved: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse a tilt of 0 and one that is not finite."""
         if self.tilt == 0 or not math.isfinite(self.tilt):
             raise ReductionError(
