@@ -189,7 +189,7 @@ def test_broken_rule_under_a_trace(rule: str) -> None:
     assert np.isnan(slope).any() or rule == "empty"  # nothing depends on the outputs
     assert np.isnan(ledger.total)
     with pytest.raises(ll.DomainError, match=message) as error:
-        ledger.rows
+        _ = ledger.rows
     assert all((error.value.rule, error.value.found, error.value.cause, error.value.remedy))
     _, fine = OBJECTIVE(OUTPUTS[0], LABELS[0])
     assert len(fine.rows) == 4

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statistics are commutative monoids, and any split of the elements gives the same number."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -95,10 +96,7 @@ def test_any_split(reduction: AbstractReduction, elements: Any, data: Any) -> No
     cuts = data.draw(st.lists(st.integers(1, len(elements) - 1), unique=True, max_size=4))
     edges = [0, *sorted(cuts), len(elements)]
     values, weights = (np.array(column) for column in zip(*elements, strict=True))
-    parts = [
-        summarize(reduction, values[a:b], weights[a:b])
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    parts = [summarize(reduction, values[a:b], weights[a:b]) for a, b in itertools.pairwise(edges)]
     order = data.draw(st.permutations(range(len(parts))))
     while len(parts) > 1:  # merge neighbors in a drawn bracketing, then in a drawn order
         place = data.draw(st.integers(0, len(parts) - 2))

@@ -22,8 +22,6 @@ RTOL = 1e-11
 # A loss of sums without `slopes=` is attributed by central differences on NumPy (1e-10) and
 # by autodiff on TensorFlow; the total does not use them.
 ROWS_RTOL = 1e-9
-# Its callable asks an array for `.sum(...)`, which TensorFlow's tensors do not have.
-NEEDS_METHODS = "sums-rows"
 
 
 def by_tape(objective, batch):
@@ -54,10 +52,6 @@ def assert_same(objective, batch) -> None:
 def test_every_loss(case: Case) -> None:
     """Each loss under its default reduction, each with another kind of weights."""
     weights = WEIGHTS[LOSSES.index(case) % len(WEIGHTS)]
-    if case.id == NEEDS_METHODS:
-        with pytest.raises(AttributeError, match="sum"):
-            by_tape(objective_of(case), draw(case))
-        return
     assert_same(objective_of(case), draw(case, weights))
 
 
