@@ -16,6 +16,7 @@ from typing import Any
 
 from machine import HUGE_PAGES, Machine, cores, look
 from memory import available_bytes
+from others import Clock, share_of_others, wait_until_quiet
 from registry import ENTRIES, chosen
 from table import render
 
@@ -33,9 +34,12 @@ def main() -> int:
     for name in chosen(options.only):
         if not fits(name, quick=options.quick):
             continue
+        wait_until_quiet(options.wait)
+        before = Clock.read()
         result = run(name, options, environment)
         failed = failed or result is None
         if result is not None:
+            result["others"] = share_of_others(before, Clock.read())
             results.append(result)
             print(f"\n{render(result)}", flush=True)
     if options.json is not None:
@@ -52,6 +56,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument(
         "--huge-pages", action="store_true", help="run with GLIBC_TUNABLES=" + HUGE_PAGES
+    )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        metavar="MINUTES",
+        help="before each workload, wait that long at most until others are silent",
     )
     parser.add_argument(
         "--quick", action="store_true", help="small arrays, 3 rounds, no torch.compile"

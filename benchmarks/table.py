@@ -37,8 +37,11 @@ def heading(result: Row, unit: float) -> str:
     floor, spelled = result["floor"], "ms" if unit == 1e3 else "µs"
     speed = floor["gigabytes_per_second"]
     measured = "" if speed is None else f" ({speed:.1f} GB/s)"
+    others = (
+        "" if result["others"] is None else f" Others used {result['others']:.0%} of the cores."
+    )
     return (
-        f"Times in {spelled}; {result['rounds']} interleaved rounds.\n"
+        f"Times in {spelled}; {result['rounds']} interleaved rounds.{others}\n"
         f"Floor: {floor['says']}{measured}: {number(floor['seconds'] * unit)} {spelled}."
     )
 
