@@ -30,18 +30,18 @@ def test_no_loss(loss, found):
 
 
 @pytest.mark.parametrize(
-    ("reduction", "found"),
+    ("build", "found"),
     [
-        (ll.Mean("time", by="class"), "not both"),
-        (ll.Mean(empty="nan"), "Found 'nan'"),
-        (ll.Mean(by="class").then("mean"), "Found 'mean'"),
+        (lambda: ll.Mean("time", by="class"), "not both"),
+        (lambda: ll.Mean(empty="nan"), "Found 'nan'"),
+        (lambda: ll.Mean(by="class").then("mean"), "Found 'mean'"),
     ],
     ids=["over and by", "empty", "string"],
 )
-def test_no_stage(reduction, found):
-    """A stage that says two things, or nothing known, is an error when the term is built."""
+def test_no_stage(build, found):
+    """A stage that says two things, or nothing known, is an error no later than the term."""
     with pytest.raises(ll.ReductionError, match=found):
-        cross_entropy(reduction=reduction)
+        cross_entropy(reduction=build())
 
 
 def test_class_names_in_one_string():
