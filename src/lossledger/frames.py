@@ -117,6 +117,12 @@ class AbstractGrouping(ABC):
         """Give every element its cell's number (axes of length 1 where all agree)."""
 
     @abstractmethod
+    def at_cells(self, x: Array) -> Array | None:
+        """Undo `spread`: an array over the cells if its shape says that each cell's elements
+        agree, None if it does not.
+        """
+
+    @abstractmethod
     def rows(self, x: Array, fill: float) -> Array:
         """Lay elements out as cells × elements, `fill` where an element is elsewhere."""
 
@@ -161,6 +167,15 @@ class DenseGrouping(AbstractGrouping):
             return cells
         shape = zip(self.frame.axes, self.frame.shape, strict=True)
         return self.xp.reshape(cells, tuple(1 if a in self.removed else n for a, n in shape))
+
+    def at_cells(self, x: Array) -> Array | None:
+        """Drop the removed axes if each has length 1."""
+        shape, gone = tuple(x.shape), self._places()
+        if len(shape) == 0:
+            return x
+        if any(shape[i] != 1 for i in gone):
+            return None
+        return self.xp.reshape(x, tuple(n for i, n in enumerate(shape) if i not in gone))
 
     def rows(self, x: Array, fill: float) -> Array:
         """Move kept axes to the front and flatten the others."""
@@ -217,6 +232,11 @@ class KeyedGrouping(AbstractGrouping):
         """Look each element's cell up."""
         flat = self.xp.take(self.xp.reshape(cells, (-1,)), self.index)
         return self.xp.reshape(flat, self.frame.shape)
+
+    def at_cells(self, x: Array) -> Array | None:
+        """Return one number that all elements share."""
+        shared = all(n == 1 for n in tuple(x.shape))
+        return self.xp.reshape(x, ()) if shared else None
 
     def rows(self, x: Array, fill: float) -> Array:
         """Repeat the elements for each cell and blank those of other cells."""

@@ -2,10 +2,12 @@
 """Losses of sums: weighted channels, summed over named axes, made into one value a cell."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import MatchError, ReductionError, ShapeError
 from lossledger._typing import Array, Axes, Mapping
+from lossledger.engines._booking import Elements, Part
 from lossledger.engines._prepare import Prepared
 from lossledger.frames import AbstractGrouping, Frame, group, parse_axes
 from lossledger.losses import AbstractOverlapLoss
@@ -17,17 +19,6 @@ MASS = "mass"
 """The sum of the weights inside a loss's sums: 0 where a cell does not exist."""
 WEIGHT = "weight"
 """The sum of all weights but the classes': 0 where outputs were replaced, so say nothing."""
-
-
-@dataclass(frozen=True, eq=False)
-class Elements:
-    """What each element adds to the ledger; `rest` is what a cell has beyond its elements."""
-
-    contribution: Array
-    numerator: Array
-    denominator: Array | None
-    alive: Array | None
-    rest: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,19 +81,17 @@ class Overlap:
         loss = overlap_of(prepared.term)
         factors, rest = loss.attribution(xp, self._sums(), self.pooled_at)
         outer = self._outer(spread)
-        contribution: Array | float = 0.0
-        for name, factor in factors.items():
-            each = self.grouping.spread(factor * self._unpooled(outer))
-            contribution = contribution + xp.detach(self.channels[name]) * each
-        contribution = contribution if self.mass is None else contribution * self.mass
+        weighing = () if self.mass is None else (self.mass,)
+        contribution = tuple(
+            Part(self._bare[name], (*weighing, self.grouping.spread(f * self._unpooled(outer))))
+            for name, f in factors.items()
+        )
         weights = masses(xp, prepared.factors, prepared.frame, {}, xp.dtype(self.cells))
-        numerator, denominator = (self._own(part, weights.numerator) for part in loss.own())
-        if numerator is None:
-            numerator = denominator = contribution * 0
-        elif denominator is None:
-            denominator = weights.denominator
-        alive = None if weights.denominator is None else weights.denominator != 0
-        return Elements(contribution, numerator, denominator, alive, xp.sum(rest * outer))
+        above, below = (self._own(part, weights.numerator) for part in loss.own())
+        if above is None:  # a loss of the user's own: it has no mean of its own
+            nothing = (Part(next(iter(self._bare.values())), (0.0,)),)
+            above, below = nothing, nothing
+        return Elements(contribution, above, below, weights.denominator, xp.sum(rest * outer))
 
     def gradient(self, coefficients: Array | float, scale: float) -> tuple[Array, ...]:
         """Return scale · Σ coefficient · ∂cell/∂output in closed form."""
@@ -150,15 +139,23 @@ class Overlap:
         shape = tuple(next(lengths) if a in left else 1 for a in whole)
         return self.prepared.xp.reshape(x, shape)
 
-    def _own(self, factors: Mapping[str, float], mass: Array | None) -> Array | None:
+    def _own(self, factors: Mapping[str, float], mass: Array | None) -> tuple[Part, ...] | None:
+        """Return Σ factor · channel · mass as summands."""
         if not factors:
             return None
-        xp = self.prepared.xp
-        total: Array | float = 0.0
+        weighing = () if mass is None else (mass,)
+        if min(factors.values()) >= 0:
+            return tuple(Part(self._bare[n], (*weighing, float(f))) for n, f in factors.items())
+        # A difference of sums would lose the digits that a difference of elements has.
+        each: Array | float = 0.0
         for name, factor in factors.items():
-            channel = xp.detach(self.channels[name])
-            total = total + (channel if factor == 1 else factor * channel)
-        return total if mass is None else total * mass
+            each = each + (self._bare[name] if factor == 1 else factor * self._bare[name])
+        return (Part(each, weighing),)
+
+    @cached_property
+    def _bare(self) -> dict[str, Array]:
+        """The channels without graph."""
+        return {name: self.prepared.xp.detach(c) for name, c in self.channels.items()}
 
 
 def evaluate_overlap(prepared: Prepared) -> Overlap:

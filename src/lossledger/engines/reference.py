@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference engine: the definition of every number, in the array API."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Axes
 from lossledger.engines._account import Account, CellNames
+from lossledger.engines._booking import Booker, Elements, Part
 from lossledger.engines._hits import hits
 from lossledger.engines._limbs import growing
 from lossledger.engines._overlap import Overlap, evaluate_overlap
 from lossledger.engines._prepare import Prepared
 from lossledger.engines._watch import Watch
-from lossledger.frames import AbstractGrouping, group
+from lossledger.frames import group
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss
 from lossledger.reductions import Evaluated, evaluate
 from lossledger.statistics import AbstractStatistic
@@ -105,33 +106,22 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     prepared, xp = ran.prepared, ran.prepared.xp
     rows, split = cell_names(prepared)
     grouping = group(xp, prepared.frame, prepared.keys, rows)
-    positive = prepared.positive if split else None
-    if ran.overlap is not None:
-        spread, curvature = ran.evaluated.attribution()
-        elements = ran.overlap.elements(spread)
-        curvature = curvature + elements.rest
-        contribution, numerator = elements.contribution, elements.numerator
-        denominator, alive = elements.denominator, elements.alive
-    else:
-        values = xp.detach(ran.values)
-        spread, curvature = ran.evaluated.attribution()
-        contribution = _chosen(ran, values, spread) * spread
-        weights = masses(xp, prepared.factors, prepared.frame, prepared.keys, xp.dtype(values))
-        numerator = values if weights.numerator is None else values * weights.numerator
-        alive = None if weights.denominator is None else weights.denominator != 0
-        denominator = weights.denominator
-    book = _Booker(xp, grouping, positive, prepared.outputs[0])
+    elements = _elements(ran)
+    dtype = xp.dtype(prepared.outputs[0])
+    book = Booker(xp, grouping, prepared.positive if split else None, prepared.outputs[0], dtype)
     wide = xp.wide(ran.value)
-    counts, decided = book.counts(alive), hits(prepared)
-    mass = xp.astype(counts, wide) if denominator is None else book.sums(denominator)
+    counts, decided = book.counts(elements.alive), hits(prepared)
+    mass = xp.astype(counts, wide) if elements.mass is None else book.mass(elements.mass)
+    if elements.denominator is not None:
+        mass = book.total(elements.denominator)
     scale = xp.astype(xp.detach(loss_weight), wide)
     none = xp.zeros((), xp.dtype(ran.value), ran.value)
     booked = Account(
-        contribution=growing(xp, book.sums(contribution) * scale),
-        numerator=growing(xp, book.sums(numerator)),
+        contribution=growing(xp, book.total(elements.contribution) * scale),
+        numerator=growing(xp, book.total(elements.numerator)),
         denominator=growing(xp, mass),
         count=growing(xp, counts),
-        curvature=growing(xp, xp.astype(curvature + none, wide) * scale),
+        curvature=growing(xp, xp.astype(elements.rest + none, wide) * scale),
         total=growing(xp, xp.astype(xp.detach(ran.value), wide) * scale),
         loss_weight=scale,
         hits=None if decided is None else growing(xp, decided),
@@ -140,45 +130,28 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     return booked, CellNames(names, grouping.cells.shape + ((2,) if split else ()))
 
 
+def _elements(ran: Ran) -> Elements:
+    """Return what each element adds to the ledger."""
+    prepared, xp = ran.prepared, ran.prepared.xp
+    spread, curvature = ran.evaluated.attribution()
+    if ran.overlap is not None:
+        elements = ran.overlap.elements(spread)
+        return replace(elements, rest=curvature + elements.rest)
+    values = xp.detach(ran.values)
+    weights = masses(xp, prepared.factors, prepared.frame, prepared.keys, xp.dtype(values))
+    weighing = () if weights.numerator is None else (weights.numerator,)
+    return Elements(
+        contribution=(Part(_chosen(ran, values, spread), (spread,)),),
+        numerator=(Part(values, weighing),),
+        denominator=None,
+        mass=weights.denominator,
+        rest=curvature,
+    )
+
+
 def _chosen(ran: Ran, values: Array, spread: Array | float) -> Array:
     """Values, 0 where a reduction by order did not choose them: they may be infinite."""
     xp, chain = ran.prepared.xp, ran.prepared.term.reduction
     if isinstance(spread, float) or all(stage.split != "order" for stage in chain.stages):
         return values
     return xp.where(spread != 0, values, xp.full_like(values, 0))
-
-
-@dataclass(frozen=True, eq=False)
-class _Booker:
-    """Sums by cell, with a last axis negative/positive where labels split the cells."""
-
-    xp: ArrayLibrary
-    grouping: AbstractGrouping
-    positive: Array | None
-    like: Array
-
-    def sums(self, x: Array) -> Array:
-        full = self.xp.broadcast_to(x, self.grouping.frame.shape)
-        wide = self.xp.wide(full)
-        if self.positive is None:
-            return self.xp.astype(self.grouping.sum(full), wide)
-        zero = self.xp.full_like(full, 0)
-        split = (
-            self.grouping.sum(self.xp.where(self.positive, zero, full)),
-            self.grouping.sum(self.xp.where(self.positive, full, zero)),
-        )
-        return self.xp.astype(self.xp.stack(split, -1), wide)
-
-    def counts(self, alive: Array | None) -> Array:
-        xp, shape = self.xp, self.grouping.frame.shape
-        counter = xp.counter(self.like)
-        here = None if alive is None else xp.broadcast_to(alive, shape)
-        if self.positive is None:
-            if here is not None:
-                return self.grouping.sum(xp.astype(here, counter))
-            count = self.grouping.count(self.like)
-            cells = xp.zeros(self.grouping.cells.shape, counter, self.like)
-            return cells + count
-        parts = (~self.positive, self.positive)
-        parts = parts if here is None else tuple(p & here for p in parts)
-        return xp.stack([self.grouping.sum(xp.astype(p, counter)) for p in parts], -1)
