@@ -46,8 +46,8 @@ class Frame:
 
     def only(self, axes: Axes) -> "Frame":
         """Return the frame of the axes named, in this frame's order."""
-        kept = tuple(a for a in self.axes if a in axes)
-        return Frame(kept, tuple(self.length(a) for a in kept))
+        kept = [(a, n) for a, n in zip(self.axes, self.shape, strict=True) if a in axes]
+        return Frame(tuple(a for a, _ in kept), tuple(n for _, n in kept))
 
     def without(self, axes: Axes) -> "Frame":
         """Return the frame without the axes named."""
@@ -118,9 +118,7 @@ class AbstractGrouping(ABC):
 
     @abstractmethod
     def at_cells(self, x: Array) -> Array | None:
-        """Undo `spread`: an array over the cells if its shape says that each cell's elements
-        agree, None if it does not.
-        """
+        """Undo `spread`, if an array's shape says that each cell's elements agree; else None."""
 
     @abstractmethod
     def rows(self, x: Array, fill: float) -> Array:

@@ -33,7 +33,7 @@ class Exactness:
 def exactness(term: Term) -> Exactness:
     """Derive a term's class from the one stage that removes `batch` and those after it."""
     loss = term.loss
-    if loss.facts().candidates:
+    if term.facts.candidates:
         name = type(loss).__name__
         return Exactness("candidates", f"{name} compares every sample with the others")
     if isinstance(loss, AbstractOverlapLoss):
@@ -44,7 +44,7 @@ def exactness(term: Term) -> Exactness:
             return Exactness("two_pass", f"{name} is a function of sums over the batch")
         axes = tuple(a for a in axes if a not in over)
     else:
-        axes = tuple(a for a in term.axes if a not in loss.facts().removes)
+        axes = tuple(a for a in term.axes if a not in term.facts.removes)
     return _of_chain(term, axes)
 
 

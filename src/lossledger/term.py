@@ -3,7 +3,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from lossledger._errors import DomainError, MatchError, ShapeError
 from lossledger._typing import Array, Axes, Callable, Mapping, Names, Sequence
 from lossledger.frames import parse_axes
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Elementwise, Loss
+from lossledger.losses._base import Facts
 from lossledger.reductions import AbstractReduction, Chain, parse_reduction
 
 ClassWeight = Sequence[float] | Mapping[str, float] | Mapping[int, float] | Array
@@ -38,6 +39,9 @@ class Term:
         removes: For a callable: the axes that its values no longer have.
         keys: Sizes of the keys that are passed with each batch, by name.
 
+    Attributes:
+        facts: What the loss declares about itself.
+
     Raises:
         MatchError: If names repeat or class weights don't match the classes.
         ShapeError: If `loss_weight` is not one number.
@@ -54,6 +58,7 @@ class Term:
     name: str
     rows: Axes | None
     keys: Mapping[str, int]
+    facts: Facts = field(repr=False)
 
     def __init__(  # noqa: PLR0913 - one argument for each part of a line
         self,
@@ -77,14 +82,14 @@ class Term:
             loss = Elementwise(loss, removes=removes, reads=len(names))
         _check_reads(loss, names)
         _check_factor(loss_weight)
-        no_target = loss.facts().accepts == "none"
+        facts = loss.facts()
         if classes is not None and not isinstance(classes, int):
             classes = parse_axes(classes, "classes")
         settings = {
             "outputs": names,
             "loss": loss,
             "axes": parse_axes(axes),
-            "target": None if no_target else target or names[0],
+            "target": None if facts.accepts == "none" else target or names[0],
             "classes": classes,
             "class_weight": _ordered(class_weight, classes),
             "loss_weight": loss_weight,
@@ -92,6 +97,7 @@ class Term:
             "name": name or _snake(loss),
             "rows": None if rows is None else parse_axes(rows, "rows"),
             "keys": dict(keys or {}),
+            "facts": facts,
         }
         for setting, value in settings.items():
             object.__setattr__(self, setting, value)

@@ -31,7 +31,7 @@ class Settings:
     """
 
     scenes: SceneSettings = field(default_factory=SceneSettings)
-    train_scenes: int = 960
+    train_scenes: int = 832
     test_scenes: int = 256
     epochs: int = 6
     batch: int = 16
@@ -183,7 +183,7 @@ def train(job: Job, data: Data, ruler: Recipe, progress: Progress) -> Outcome:
     seen, unseen = as_batch(data.train), as_batch(data.test)
     network = build(len(CLASSES), job.settings.width, job.seed)
     objective = job.recipe.build()
-    optimizer = torch.optim.Adam(network.parameters(), lr=job.settings.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=job.settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, job.settings.learning_rate, total_steps=job.steps, pct_start=0.2
     )

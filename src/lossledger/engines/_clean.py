@@ -58,7 +58,7 @@ def clean_targets(
         cast = xp.astype(targets, "int64" if xp.counter(targets) == "int64" else "int32")
     else:
         cast = xp.astype(targets, work)
-    domain = term.loss.facts().targets
+    domain = term.facts.targets
     fill = harmless(domain) if domain in ("positive", "nonzero", "sign") else 0
     given = places.on_targets(xp, term, form, places.given)
     if places.alive is not places.given and form == "dense":

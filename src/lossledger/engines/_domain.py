@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers against the domains that a loss declares."""
 
+import sys
+
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Callable
 from lossledger.engines._watch import Watch
@@ -9,6 +11,7 @@ from lossledger.losses._base import Domain, Form
 from lossledger.term import Term
 
 _SUM_TOLERANCE = 1e-3
+_LARGEST = sys.float_info.max
 # NaN is outside no domain here: targets are checked for it apart, outputs carry it on.
 _OUTSIDE: dict[Domain, Callable[[Array], Array]] = {
     "probabilities": lambda x: (x < 0) | (x > 1),
@@ -29,6 +32,13 @@ _SPELLED: dict[Domain, str] = {
     "nonzero": "numbers other than 0 are asked for",
     "above_minus_one": "numbers above −1 are asked for",
     "sign": "the numbers −1 and 1 are asked for",
+}
+# The closed intervals among them: two reads of an array decide that all of it lies inside.
+_LIMITS: dict[Domain, tuple[float, float]] = {
+    "any": (-_LARGEST, _LARGEST),
+    "probabilities": (0.0, 1.0),
+    "distribution": (0.0, 1.0),
+    "nonnegative": (0.0, _LARGEST),
 }
 # What stands where no weight is: inside the domain, so that nothing becomes infinite.
 _HARMLESS: dict[Domain, float] = {
@@ -55,14 +65,18 @@ def check_targets(
     if form in ("free", "none"):
         return
     if form == "index":
-        good = (
-            (targets >= 0) & (targets < classes) if not xp.is_bool(targets) else targets == targets
-        )
+        if xp.is_bool(targets) or _between(xp, targets, 0, (classes or 0) - 1):
+            return
+        good = (targets >= 0) & (targets < classes)
         watch.require(_or_dead(good, alive), "labels", lambda: _labels(xp, term, targets, classes))
         return
     if xp.is_bool(targets):
         targets = xp.astype(targets, "int32")
-    outside = _OUTSIDE.get(term.loss.facts().targets)
+    domain = term.facts.targets
+    limits = _LIMITS.get(domain)
+    if limits is not None and _between(xp, targets, *limits):
+        return
+    outside = _OUTSIDE.get(domain)
     good = None if outside is None else ~outside(targets)
     if xp.is_float(targets):
         good = xp.isfinite(targets) if good is None else good & xp.isfinite(targets)
@@ -75,7 +89,7 @@ def check_outputs(
     xp: ArrayLibrary, term: Term, frame: Frame, outputs: tuple[Array, ...], watch: Watch
 ) -> None:
     """Require that outputs lie in the loss's domain, as far as that can be seen."""
-    domains = term.loss.facts().domains
+    domains = term.facts.domains
     for name, output, domain in zip(term.outputs, outputs, domains, strict=True):
         if domain in _OUTSIDE:
             rule = "outputs" if domain in ("probabilities", "distribution") else "numbers"
@@ -92,7 +106,7 @@ def check_outputs(
 
 def _check_logits(xp: ArrayLibrary, term: Term, frame: Frame, output: Array, watch: Watch) -> None:
     """Refuse numbers that are probabilities beyond doubt."""
-    facts = term.loss.facts()
+    facts = term.facts
     softmax = facts.scores == "softmax"
     rows = facts.couples[0] if facts.couples else "class"
     corner = output[(*(0,) * (len(frame.shape) - 1), slice(None))] if softmax else None
@@ -117,6 +131,13 @@ def _check_logits(xp: ArrayLibrary, term: Term, frame: Frame, output: Array, wat
         watch.require(output != output, "outputs", lambda: found)
 
 
+def _between(xp: ArrayLibrary, x: Array, low: float, high: float) -> bool:
+    """Whether all numbers are known to lie in a closed interval; NaN lies in none."""
+    if not xp.readable(x):
+        return False
+    return low <= float(xp.min(x)) and float(xp.max(x)) <= high
+
+
 def _or_dead(good: Array, alive: Array | None) -> Array:
     return good if alive is None else good | ~alive
 
@@ -134,5 +155,5 @@ def _range(xp: ArrayLibrary, term: Term, targets: Array, alive: Array | None, go
     return (
         f"Found numbers from {float(xp.min(seen)):.4g} to {float(xp.max(seen)):.4g} in target "
         f"`{term.target}` of `{term.name}`, {bad} of them outside its domain: "
-        + _SPELLED.get(term.loss.facts().targets, "finite numbers")
+        + _SPELLED.get(term.facts.targets, "finite numbers")
     )

@@ -13,7 +13,7 @@ def hits(prepared: Prepared) -> Array | None:
 
     Elements without weight are left out; None if the loss does not decide for classes.
     """
-    facts = prepared.term.loss.facts()
+    facts = prepared.term.facts
     if facts.scores is None or prepared.inputs.form not in ("dense", "index"):
         return None
     if facts.scores == "softmax":

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lossledger._typing import Array
+from lossledger._typing import Array, Tree
 from lossledger.engines._account import Account, CellNames
 from lossledger.engines._pool import Pool
 from lossledger.engines._select import Result
@@ -52,9 +52,11 @@ def lean_plan(term: Term) -> LeanPlan | None:
     return LeanPlan(term, len(term.axes), term.class_count, float(term.loss_weight))
 
 
-def run_lean(plan: LeanPlan, outputs: Array, targets: Array) -> Result | None:
+def run_lean(plan: LeanPlan, outputs: Tree, targets: Tree) -> Result | None:
     """Compute a plain cross entropy; None if this batch needs the reference engine."""
     torch = sys.modules.get("torch")
+    outputs = _alone(outputs, plan.term.outputs[0])
+    targets = _alone(targets, plan.term.target)
     if torch is None or type(outputs) is not torch.Tensor or type(targets) is not torch.Tensor:
         return None
     if not _fits(torch, plan, outputs, targets):
@@ -73,6 +75,11 @@ def run_lean(plan: LeanPlan, outputs: Array, targets: Array) -> Result | None:
     statistic = SumStatistic(account.numerator.sum(), targets.shape[0])
     pooled = Pool(plan.term, _SCALAR, statistic, 0, ())
     return Result(value if weight == 1 else value * weight, account, cells, pooled)
+
+
+def _alone(given: Tree, name: str | None) -> Tree:
+    """Take the one array out of a dict by name."""
+    return given[name] if type(given) is dict and len(given) == 1 and name in given else given
 
 
 def _fits(torch: Any, plan: LeanPlan, outputs: Array, targets: Array) -> bool:

@@ -349,7 +349,7 @@ def _background(prepared: Prepared, loss: AbstractOverlapLoss, cells: Axes) -> t
 
 
 def _probabilities(prepared: Prepared) -> tuple[Array, ...]:
-    xp, facts = prepared.xp, prepared.term.loss.facts()
+    xp, facts = prepared.xp, prepared.term.facts
     if facts.outputs != "logits" or facts.scores is None:
         return prepared.outputs
     if facts.scores == "sigmoid":
@@ -359,7 +359,7 @@ def _probabilities(prepared: Prepared) -> tuple[Array, ...]:
 
 
 def _back_to_logits(prepared: Prepared, slope: Array, p: Array) -> Array:
-    xp, facts = prepared.xp, prepared.term.loss.facts()
+    xp, facts = prepared.xp, prepared.term.facts
     if facts.outputs != "logits" or facts.scores is None:
         return slope
     if facts.scores == "sigmoid":
@@ -370,5 +370,5 @@ def _back_to_logits(prepared: Prepared, slope: Array, p: Array) -> Array:
 
 def _rows_at(prepared: Prepared) -> int:
     """Place of the axis along which a softmax runs."""
-    couples = prepared.term.loss.facts().couples
+    couples = prepared.term.facts.couples
     return prepared.inputs.frame.axes.index(couples[0] if couples else "class")

@@ -74,7 +74,7 @@ def prepare(
         DomainError: If numbers lie outside their domain and can be read.
     """
     xp = watch.xp
-    facts = term.loss.facts()
+    facts = term.facts
     frame = frame_of(term, outputs)
     left = values_frame(term, frame)
     form = target_form(xp, term, frame, targets)
@@ -121,7 +121,7 @@ def _places(
     by_channel: tuple[Factor, ...],
 ) -> Places:
     """Find where elements have weight, along the axes that the loss does not couple."""
-    free = frame.without(term.loss.facts().coupled)
+    free = frame.without(term.facts.coupled)
     given = kept(xp, factors, free, {}, free.axes)
     alive = kept(xp, factors + by_channel, free, {}, free.axes) if by_channel else given
     return Places(frame, free, alive, given)
@@ -167,7 +167,7 @@ def _factors(
     beside = targets_frame(term, frame, form)
     found: list[Factor] = []
     ignored = getattr(term.loss, "ignore_index", None)
-    if ignored is not None and form == "dense" and term.loss.facts().scores == "softmax":
+    if ignored is not None and form == "dense" and term.facts.scores == "softmax":
         raise DomainError(
             f"`ignore_index` of `{term.name}` needs class indices as targets",
             f"Found one number a class in target `{term.target}`",
@@ -222,7 +222,7 @@ def _class_weight(
 def _weighs_within(term: Term, form: str) -> bool:
     """Whether class weights multiply inside the value: soft or smoothed targets of a row."""
     soft = form == "dense" or bool(getattr(term.loss, "label_smoothing", 0.0))
-    return term.loss.facts().class_weight_within and soft
+    return term.facts.class_weight_within and soft
 
 
 def _removes_elements(class_weight: Array | None, term: Term) -> bool:
@@ -273,7 +273,7 @@ def _keys(
         elif inputs.form == "dense" and "class" in inputs.frame.axes:
             likely = xp.argmax(targets, inputs.class_axis)
             keys["class"] = Key(likely, inputs.classes, left.axes)
-    positive = _positive(term, inputs, targets)
+    positive = _positive(term, inputs, targets) if term.reduction.names("label") else None
     if positive is not None:
         keys["label"] = Key(xp.astype(positive, xp.counter(positive)), 2, left.axes)
     for name, size in term.keys.items():
@@ -310,7 +310,7 @@ def _check_key(name: str, key: Key, watch: Watch) -> None:
 
 def _positive(term: Term, inputs: Inputs, targets: Array) -> Array | None:
     """Which elements have a positive label, where the loss has labels."""
-    labeled = term.loss.facts().labels and inputs.form == "dense"
+    labeled = term.facts.labels and inputs.form == "dense"
     return targets > 0.5 if labeled else None
 
 

@@ -48,7 +48,7 @@ def frame_of(term: Term, outputs: tuple[Array, ...]) -> Frame:
 
 def values_frame(term: Term, frame: Frame) -> Frame:
     """Return the axes of a term's values (of its channels, for a loss of sums)."""
-    facts = term.loss.facts()
+    facts = term.facts
     missing = [a for a in (*facts.coupled, *facts.lacks) if a not in frame.axes]
     if missing:
         raise MatchError(
@@ -62,7 +62,7 @@ def values_frame(term: Term, frame: Frame) -> Frame:
 
 def targets_frame(term: Term, frame: Frame, form: Form) -> Frame:
     """Return the axes of a term's targets; those of the values, where targets have none."""
-    facts = term.loss.facts()
+    facts = term.facts
     if form == "dense":
         return frame
     if form == "index":
@@ -77,7 +77,7 @@ def target_form(xp: ArrayLibrary, term: Term, frame: Frame, targets: Array) -> F
         ShapeError: If they are neither.
         DomainError: If indices are floats.
     """
-    facts = term.loss.facts()
+    facts = term.facts
     accepts = facts.accepts
     if accepts == "none":
         return "none"
@@ -115,7 +115,7 @@ def read_weight(
     if isinstance(given, NamedArray):
         return _named(name, given, term, targets, values)
     shape = tuple(given.shape)
-    narrower = (("class",), term.loss.facts().removes)
+    narrower = (("class",), term.facts.removes)
     readings = [targets, *(targets.without(a) for a in narrower), targets.only(("batch",))]
     fitting: list[Frame] = []
     for reading in readings:
@@ -163,7 +163,7 @@ def _named(name: str, given: NamedArray, term: Term, targets: Frame, values: Fra
 
 
 def _no_match(term: Term, frame: Frame, rows: Frame, shape: tuple[int, ...]) -> ShapeError:
-    accepts = term.loss.facts().accepts
+    accepts = term.facts.accepts
     cause = "The target belongs to another output, or an axis is missing"
     remedies = {
         "same": f"Pass targets of shape {frame.shape}",

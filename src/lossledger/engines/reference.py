@@ -3,7 +3,6 @@
 
 from dataclasses import dataclass, replace
 
-from lossledger._array import ArrayLibrary
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Axes
 from lossledger.engines._account import Account, CellNames

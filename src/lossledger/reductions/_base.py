@@ -141,6 +141,10 @@ class Chain:
         more = following.stages if isinstance(following, Chain) else (following,)
         return Chain(self.stages + more)
 
+    def names(self, key: str) -> bool:
+        """Whether a stage keeps the cells of a key."""
+        return any(s.by is not None and key in parse_axes(s.by, "by") for s in self.stages)
+
     def __str__(self) -> str:
         """Write in the order of the work: `Mean(by=class) then Mean()`."""
         return " then ".join(str(s) for s in self.stages)
