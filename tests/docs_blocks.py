@@ -87,7 +87,7 @@ def run(markdown: str, page: str = "page") -> int:
         # A page must not teach what warns; frameworks may warn among themselves.
         for module in ("__main__", "lossledger"):
             warnings.filterwarnings("error", module=module)
-        for block, after in zip(found, [*found[1:], None], strict=True):
+        for block, after in zip(found, [*found[1:], None][: len(found)], strict=True):
             if block.language not in PYTHON:
                 continue
             told = after if after and after.follows and after.language == "text" else None

@@ -58,7 +58,7 @@ class Term:
     name: str
     rows: Axes | None
     keys: Mapping[str, int]
-    facts: Facts = field(repr=False)
+    facts: Facts = field(init=False, repr=False)
 
     def __init__(  # noqa: PLR0913 - one argument for each part of a line
         self,
@@ -94,7 +94,7 @@ class Term:
             "class_weight": _ordered(class_weight, classes),
             "loss_weight": loss_weight,
             "reduction": parse_reduction(reduction),
-            "name": name or _snake(loss),
+            "name": name or _name_of(loss),
             "rows": None if rows is None else parse_axes(rows, "rows"),
             "keys": dict(keys or {}),
             "facts": facts,
@@ -115,11 +115,15 @@ class Term:
         return len(self.classes)
 
 
-def _snake(loss: Loss) -> str:
-    name = type(loss).__name__
-    if isinstance(loss, Elementwise):
-        name = getattr(loss.f, "__name__", type(loss.f).__name__)
+def snake(name: str) -> str:
+    """Return a class's name as a variable's: CrossEntropy as cross_entropy."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("<>")
+
+
+def _name_of(loss: Loss) -> str:
+    if isinstance(loss, Elementwise):
+        return snake(getattr(loss.f, "__name__", type(loss.f).__name__))
+    return snake(type(loss).__name__)
 
 
 def _check_reads(loss: Loss, names: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 """Sums by cell of the ledger: each array is read once for each label, however often it counts."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Sequence
@@ -60,6 +60,7 @@ class Booker:
     like: Array
     dtype: str
     _done: list[tuple[Array, tuple[Array, ...], Array]] = field(default_factory=list)
+    _kept: dict[str, Any] = field(default_factory=dict)
 
     def total(self, parts: Sequence[Part]) -> Array:
         """Return Σ over parts and elements, by cell, in the widest float there is."""
@@ -87,10 +88,12 @@ class Booker:
             return self.every * xp.astype(same, xp.counter(self.like))
         return self._counted(xp.broadcast_to(alive, grouping.frame.shape))
 
-    @cached_property
+    @property
     def every(self) -> Array:
         """How many elements there are, by cell."""
-        return self._counted(None)
+        if "every" not in self._kept:
+            self._kept["every"] = self._counted(None)
+        return self._kept["every"]
 
     def _counted(self, here: Array | None) -> Array:
         xp, grouping = self.xp, self.grouping
@@ -156,8 +159,11 @@ class Booker:
         pair = (self.grouping.sum(negative), self.grouping.sum(positive))
         return self.xp.astype(self.xp.stack(pair, -1), self.xp.wide(self.like))
 
-    @cached_property
+    @property
     def _indicators(self) -> tuple[Array, Array]:
         """1 where the label is negative, and where it is positive."""
-        positive = self.xp.astype(self.positive, self.dtype)
-        return 1 - positive, positive
+        if "labels" not in self._kept:
+            positive = self.xp.astype(self.positive, self.dtype)
+            self._kept["labels"] = (1 - positive, positive)
+        pair: tuple[Array, Array] = self._kept["labels"]
+        return pair

@@ -2,7 +2,6 @@
 """Losses of sums: weighted channels, summed over named axes, made into one value a cell."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import MatchError, ReductionError, ShapeError
@@ -79,17 +78,18 @@ class Overlap:
         """Attribute the cells to the elements, `spread` per unit of cell value."""
         prepared, xp = self.prepared, self.prepared.xp
         loss = overlap_of(prepared.term)
+        bare = {name: xp.detach(channel) for name, channel in self.channels.items()}
         factors, rest = loss.attribution(xp, self._sums(), self.pooled_at)
         outer = self._outer(spread)
         weighing = () if self.mass is None else (self.mass,)
         contribution = tuple(
-            Part(self._bare[name], (*weighing, self.grouping.spread(f * self._unpooled(outer))))
+            Part(bare[name], (*weighing, self.grouping.spread(f * self._unpooled(outer))))
             for name, f in factors.items()
         )
         weights = masses(xp, prepared.factors, prepared.frame, {}, xp.dtype(self.cells))
-        above, below = (self._own(part, weights.numerator) for part in loss.own())
+        above, below = (_own(bare, part, weights.numerator) for part in loss.own())
         if above is None:  # a loss of the user's own: it has no mean of its own
-            nothing = (Part(next(iter(self._bare.values())), (0.0,)),)
+            nothing = (Part(next(iter(bare.values())), (0.0,)),)
             above, below = nothing, nothing
         return Elements(contribution, above, below, weights.denominator, xp.sum(rest * outer))
 
@@ -138,24 +138,6 @@ class Overlap:
         lengths = iter(tuple(x.shape))
         shape = tuple(next(lengths) if a in left else 1 for a in whole)
         return self.prepared.xp.reshape(x, shape)
-
-    def _own(self, factors: Mapping[str, float], mass: Array | None) -> tuple[Part, ...] | None:
-        """Return Σ factor · channel · mass as summands."""
-        if not factors:
-            return None
-        weighing = () if mass is None else (mass,)
-        if min(factors.values()) >= 0:
-            return tuple(Part(self._bare[n], (*weighing, float(f))) for n, f in factors.items())
-        # A difference of sums would lose the digits that a difference of elements has.
-        each: Array | float = 0.0
-        for name, factor in factors.items():
-            each = each + (self._bare[name] if factor == 1 else factor * self._bare[name])
-        return (Part(each, weighing),)
-
-    @cached_property
-    def _bare(self) -> dict[str, Array]:
-        """The channels without graph."""
-        return {name: self.prepared.xp.detach(c) for name, c in self.channels.items()}
 
 
 def evaluate_overlap(prepared: Prepared) -> Overlap:
@@ -250,6 +232,22 @@ def _summed(prepared: Prepared, loss: AbstractOverlapLoss) -> Axes:
             "Name the axes to sum over, e.g. over='batch height width'",
         )
     return over
+
+
+def _own(
+    bare: Mapping[str, Array], factors: Mapping[str, float], mass: Array | None
+) -> tuple[Part, ...] | None:
+    """Return Σ factor · channel · mass as summands."""
+    if not factors:
+        return None
+    weighing = () if mass is None else (mass,)
+    if min(factors.values()) >= 0:
+        return tuple(Part(bare[n], (*weighing, float(f))) for n, f in factors.items())
+    # A difference of sums would lose the digits that a difference of elements has.
+    each: Array | float = 0.0
+    for name, factor in factors.items():
+        each = each + (bare[name] if factor == 1 else factor * bare[name])
+    return (Part(each, weighing),)
 
 
 def _statistic(

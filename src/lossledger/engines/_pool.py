@@ -11,8 +11,8 @@ from lossledger._typing import Array
 from lossledger.engines._overlap import finalize_cells
 from lossledger.engines.reference import Ran
 from lossledger.frames import Frame
-from lossledger.reductions import Cells, Following, finish
-from lossledger.statistics import AbstractStatistic, ChannelStatistic, TopStatistic
+from lossledger.reductions import Cells, Following, Mean, finish
+from lossledger.statistics import AbstractStatistic, ChannelStatistic, SumStatistic, TopStatistic
 from lossledger.term import Term
 
 
@@ -44,6 +44,16 @@ class Pool:
                 "Build the objective once and use it for every part",
             )
         return replace(self, statistic=self.statistic.merge(xp, other.statistic))
+
+    @property
+    def divisor(self) -> Array | float | None:
+        """What a mean over everything divides by, summed over parts; None for other values."""
+        alone = self.term.reduction.stages[self.at :] if self.at >= 0 else ()
+        if len(alone) != 1 or self.at != 0 or not isinstance(alone[0], Mean):
+            return None
+        assert isinstance(self.statistic, SumStatistic)  # noqa: S101 - a mean's statistic
+        constant = alone[0].denominator
+        return self.statistic.denominator if isinstance(constant, str) else constant
 
     def value(self, xp: ArrayLibrary) -> Array:
         """Return the value of the merged statistic, before the loss weight."""

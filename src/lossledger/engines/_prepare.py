@@ -198,7 +198,13 @@ def _check_weight(xp: ArrayLibrary, name: str, array: Array, watch: Watch) -> No
             "Pass floats, integers or booleans",
         )
     good = xp.isfinite(array) & (array >= 0) if real else array >= 0
-    watch.require(good, "weights", lambda: f"Found a bad number in `{name}`")
+    watch.require(good, "weights", lambda: _bad(xp, name, array, good))
+
+
+def _bad(xp: ArrayLibrary, name: str, array: Array, good: Array) -> str:
+    bad = xp.to_numpy(array)[~xp.to_numpy(good)]
+    numbers = "a bad number" if bad.size == 1 else f"{bad.size} bad numbers, the first of them"
+    return f"Found {numbers} in `{name}`: {float(bad[0]):.6g}"
 
 
 def _class_weight(

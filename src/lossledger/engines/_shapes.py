@@ -130,8 +130,12 @@ def read_weight(
     raise ShapeError(
         f"`{name}` must have the axes of the targets, or `batch` alone",
         f"Found shape {shape}, which has {found}",
-        "An axis of length 1 would broadcast, or the weight belongs to another output",
-        f"Reshape it, or name its axes: ll.NamedArray({name}, ('batch', ...))",
+        "One number weighs every element alike, which a loss weight says"
+        if shape == ()
+        else "An axis of length 1 would broadcast, or the weight belongs to another output",
+        "Use loss_weight= of the term"
+        if shape == ()
+        else f"Reshape it, or name its axes: ll.NamedArray({name}, ('batch', ...))",
     )
 
 

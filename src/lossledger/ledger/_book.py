@@ -191,21 +191,10 @@ class Ledger:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the ledger as plain numbers and strings, ready for JSON."""
-        notes = [
-            {
-                "term": b.note.term,
-                "output": b.note.output,
-                "reduction": b.note.reduction,
-                "exactness": b.note.exactness,
-                "loss_weight": float(self._host(b.account.loss_weight)),
-                "value": float(self._host(b.account.total)) / self._wholes,
-            }
-            for b in self.books
-        ]
         return {
             "total": self.total,
             "wholes": self._wholes,
-            "terms": notes,
+            "terms": [self._facts(book) for book in self.books],
             "rows": [row.to_dict() for row in self.rows],
         }
 
@@ -253,8 +242,21 @@ class Ledger:
         return "Ledger" if steps == 1 else f"Ledger: mean of {steps:g} steps"
 
     def _caption(self) -> str:
-        lines = [f"{b.note.term}: {b.note.reduction}, {b.note.exactness}" for b in self.books]
-        return "\n".join(lines)
+        """Return one line a term: how its rows were made into one number."""
+        return "\n".join(_spell(self._facts(book)) for book in self.books)
+
+    def _facts(self, book: Book) -> dict[str, Any]:
+        """Return a term's settings, and what it adds to the mean step's total."""
+        divisor = None if book.pool is None else book.pool.divisor
+        return {
+            "term": book.note.term,
+            "output": book.note.output,
+            "reduction": book.note.reduction,
+            "exactness": book.note.exactness,
+            "loss_weight": float(self._host(book.account.loss_weight)),
+            "divisor": None if divisor is None else float(self._host(divisor)),
+            "contribution": float(self._host(book.account.total)) / self._wholes,
+        }
 
     @property
     def _wholes(self) -> float:
@@ -273,6 +275,14 @@ class Ledger:
                 raise DomainError(
                     rule, "Found it broken in a compiled or accelerated step", cause, remedy
                 )
+
+
+def _spell(facts: dict[str, Any]) -> str:
+    """Return a term's settings in one line; of merged steps, their divisors' sum."""
+    weight, divisor = facts["loss_weight"], facts["divisor"]
+    reduction = facts["reduction"] if weight == 1 else f"{weight:g} · {facts['reduction']}"
+    parts = [reduction] if divisor is None else [reduction, f"divisor {divisor:,.6g}"]
+    return f"{facts['term']}: {', '.join((*parts, facts['exactness']))}"
 
 
 def _library(number: Any) -> ArrayLibrary:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows of a ledger: numbers on the host, one row a cell."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,8 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row's fields as plain numbers and strings; `cls` is named "class" here."""
-        fields = asdict(self) | {"cell": dict(self.cell)}
-        return {"class" if name == "cls" else name: value for name, value in fields.items()}
+        found = {f.name: getattr(self, f.name) for f in fields(self)} | {"cell": dict(self.cell)}
+        return {"class" if name == "cls" else name: value for name, value in found.items()}
 
 
 def cell_rows(
@@ -95,8 +95,7 @@ def make_row(base: Row, **numbers: Any) -> Row:
         numbers["iou"] = right / union if union else None
         numbers["dice"] = 2 * right / (predicted + true) if predicted + true else None
         numbers["accuracy"] = right / true if true else None
-    kept = {k: v for k, v in asdict(base).items() if k not in numbers} | {"cell": base.cell}
-    return Row(**kept, **numbers)
+    return replace(base, **numbers)
 
 
 def _hit(hits: Any, place: int | None) -> dict[str, int]:
@@ -110,8 +109,4 @@ def with_share(rows: list[Row], total: float) -> tuple[Row, ...]:
     """Give every row its share of the total."""
     if total == 0 or not np.isfinite(total):
         return tuple(rows)
-    shares = []
-    for row in rows:
-        parts = asdict(row) | {"share": row.contribution / total, "cell": row.cell}
-        shares.append(Row(**parts))
-    return tuple(shares)
+    return tuple(replace(row, share=row.contribution / total) for row in rows)

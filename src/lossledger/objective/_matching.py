@@ -70,8 +70,8 @@ def match(
     weights = {}
     for term in terms:
         own = {kind: _weight(kind, g, term, terms) for kind, g in given.items()}
-        near = {kind: _near(xp, like, w) for kind, w in own.items()}
-        weights[term.name] = BatchWeights(keys=labels, **near)
+        placed = {kind: near(xp, like, w) for kind, w in own.items()}
+        weights[term.name] = BatchWeights(keys=labels, **placed)
     return Call(xp, by_output, by_target, weights, places)
 
 
@@ -111,10 +111,13 @@ def _places(what: str, given: Tree, names: list[str], output_names: Axes) -> Axe
     for order in (output_names if named else (), ordered):
         if order and len(given) == len(order):
             return order
+    numbers = [x for x in given if isinstance(x, bool | int | float)]
     raise MatchError(
         f"`{what}` in a tuple or list must be, in order: {', '.join(ordered)}",
-        f"Found {len(given)} arrays",
-        "An array is missing, or one that no term reads was left in",
+        f"Found {len(given)} {'numbers' if numbers else 'arrays'}",
+        "A list of numbers is not an array: a list here holds one array for each name"
+        if numbers
+        else "An array is missing, or one that no term reads was left in",
         "Pass a dict by name; or name all outputs in order: Objective(..., output_names=[...], "
         "skip=[...])",
     )
@@ -184,7 +187,8 @@ def _beside(xp: ArrayLibrary, like: Array, array: Any) -> Array:
     return xp.asarray(array, None, like)
 
 
-def _near(xp: ArrayLibrary, like: Array, weight: Any) -> Any:
+def near(xp: ArrayLibrary, like: Array, weight: Any) -> Any:
+    """Bring an array or a named array to the library of the outputs; None stays None."""
     if weight is None:
         return None
     if isinstance(weight, NamedArray):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The objective: terms and regularizers, evaluated together."""
 
+from dataclasses import replace
 from typing import Any
 
 from lossledger._array import ArrayLibrary, resolve_imported
@@ -192,8 +193,11 @@ class Objective:
         """Return (total, ledger, gradient) by closed-form derivatives: NumPy has no autodiff.
 
         The gradient has the structure of `outputs`; regularizers do not depend on outputs.
+        The total holds no graph of the outputs: its gradient is given here.
         """
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
+        bare = {name: call.xp.detach(array) for name, array in call.outputs.items()}
+        call = replace(call, outputs=bare)
         watch = Watch(call.xp)
         ran = self._run(call, watch)
         total, ledger = self._total(call.xp, watch, [result_of(r) for r in ran], parameters)

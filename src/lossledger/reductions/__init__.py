@@ -8,7 +8,7 @@ contribute adds up to the total by construction.
 """
 
 from lossledger.reductions._base import AbstractReduction, Cells, Chain
-from lossledger.reductions._evaluate import Evaluated, Following, evaluate, finish
+from lossledger.reductions._evaluate import Evaluated, Following, evaluate, finish, walk
 from lossledger.reductions.means import Macro, Mean, RootMean, Sum, parse_reduction
 from lossledger.reductions.order import Max, TopMean
 from lossledger.reductions.tilted import LogMeanExp
@@ -29,4 +29,5 @@ __all__ = [
     "evaluate",
     "finish",
     "parse_reduction",
+    "walk",
 ]

@@ -100,6 +100,15 @@ class Evaluated:
         return step.grouping.spread(full) * inner
 
 
+@dataclass(frozen=True, eq=False)
+class Left:
+    """What a chain leaves: the axes, keys and weights of the cells that it ends in."""
+
+    frame: Frame
+    keys: Keys
+    factors: tuple[Factor, ...]
+
+
 def evaluate(
     xp: ArrayLibrary,
     chain: Chain,
@@ -117,6 +126,22 @@ def evaluate(
     Raises:
         ReductionError: If an axis is left over, or nothing is left to average under "raise".
     """
+    found, left = walk(xp, chain, values, frame, keys, factors, presence)
+    if left.frame.axes:
+        raise _left_over(chain, left.frame)
+    return found
+
+
+def walk(
+    xp: ArrayLibrary,
+    chain: Chain,
+    values: Array,
+    frame: Frame,
+    keys: Keys,
+    factors: tuple[Factor, ...],
+    presence: Array | None = None,
+) -> tuple[Evaluated, Left]:
+    """Run the stages of a chain, and return what they leave."""
     steps: list[_Step] = []
     broken: Array | None = None
     dtype = xp.dtype(values)
@@ -135,9 +160,8 @@ def evaluate(
             here = xp.any(cells.broken)
             broken = here if broken is None else broken | here
         frame, keys = grouping.cells, _surviving(keys, grouping)
-    if frame.axes:
-        raise _left_over(chain, frame)
-    return Evaluated(xp, values, presence, tuple(steps), broken)
+    found = Evaluated(xp, values, presence, tuple(steps), broken)
+    return found, Left(frame, keys, factors)
 
 
 def finish(

@@ -66,8 +66,7 @@ def ledger_table(rows: Sequence[RowLike], total: float, title: str, caption: str
 
     Of many rows the largest are shown, and one line for the others together.
     """
-    shown, rest = _largest(rows)
-    headings, lines = cells_of(shown)
+    headings, lines, bottom = _content(rows, total)
     table = Table(
         title=title, caption=caption, title_justify="left", caption_justify="left", box=SIMPLE_HEAD
     )
@@ -76,13 +75,8 @@ def ledger_table(rows: Sequence[RowLike], total: float, title: str, caption: str
         table.add_column(name, justify="right" if name in numbers else "left", no_wrap=True)
     for line in lines:
         table.add_row(*line)
-    if rest:
-        amount = sum(r.contribution for r in rest)
-        share = "" if total == 0 else f"{amount / total:.1%}"
-        table.add_row(*_bottom(headings, f"{len(rest)} smaller rows", _number(amount), share))
     table.add_section()
-    share = "" if total == 0 else "100.0%"
-    table.add_row(*_bottom(headings, "total", _number(total), share), style="bold")
+    table.add_row(*bottom, style="bold")
     return table
 
 
@@ -96,16 +90,29 @@ def plain(table: Table) -> str:
 
 def ledger_html(rows: Sequence[RowLike], total: float, title: str, caption: str) -> str:
     """Return the table of a ledger as HTML for a notebook."""
-    headings, lines = cells_of(rows)
+    headings, lines, bottom = _content(rows, total)
     head = "".join(f"<th>{escape(h)}</th>" for h in headings)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(c)}</td>" for c in line) + "</tr>" for line in lines
     )
-    bottom = "".join(f"<th>{c}</th>" for c in _bottom(headings, "total", _number(total), ""))
+    foot = "".join(f"<th>{escape(c)}</th>" for c in bottom)
+    below = escape(caption).replace("\n", "<br>")
     return (
         f"<table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody><tfoot><tr>{bottom}</tr></tfoot></table><p>{escape(caption)}</p>"
+        f"<tbody>{body}</tbody><tfoot><tr>{foot}</tr></tfoot></table><p>{below}</p>"
     )
+
+
+def _content(rows: Sequence[RowLike], total: float) -> tuple[list[str], list[list[str]], list[str]]:
+    """Return headings, lines and the bottom line; of many rows the largest, and the rest as one."""
+    shown, rest = _largest(rows)
+    headings, lines = cells_of(shown)
+    if rest:
+        amount = sum(r.contribution for r in rest)
+        share = "" if total == 0 else f"{amount / total:.1%}"
+        lines.append(_bottom(headings, f"{len(rest)} smaller rows", _number(amount), share))
+    share = "" if total == 0 else "100.0%"
+    return headings, lines, _bottom(headings, "total", _number(total), share)
 
 
 def _largest(rows: Sequence[RowLike]) -> tuple[list[RowLike], list[RowLike]]:
