@@ -5,6 +5,9 @@ outputs, targets → values (losses) → weights (weighting) → statistics (mer
 coefficients (reductions) → contributions (ledger) → total (objective).
 """
 
+from importlib import import_module
+from typing import Any
+
 from lossledger import losses
 from lossledger._errors import (
     DomainError,
@@ -49,3 +52,17 @@ __all__ = [
     "Whole",
     "losses",
 ]
+
+_ON_FIRST_USE = ("presets",)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a part of the library when it is first asked for."""
+    if name in _ON_FIRST_USE:
+        return import_module(f"lossledger.{name}")
+    raise AttributeError(f"module 'lossledger' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Name what there is, loaded or not."""
+    return sorted((*__all__, *_ON_FIRST_USE))

@@ -31,6 +31,7 @@ from lossledger.losses.regression import (
     SquaredError,
 )
 from lossledger.losses.relative import AbsolutePercentageError, SquaredLogError
+from lossledger.losses.steps import Affine, Clip, Mapped, Normalize, Sigmoid, Softmax
 from lossledger.losses.sums import FromSums
 
 __all__ = [
@@ -39,11 +40,13 @@ __all__ = [
     "AbsolutePercentageError",
     "AbstractLoss",
     "AbstractOverlapLoss",
+    "Affine",
     "Asymmetric",
     "BinaryCrossEntropy",
     "Boundary",
     "Brier",
     "Charbonnier",
+    "Clip",
     "CosineEmbedding",
     "CrossEntropy",
     "Dice",
@@ -70,14 +73,18 @@ __all__ = [
     "LogDice",
     "LogitAdjusted",
     "Loss",
+    "Mapped",
     "MulticlassHinge",
+    "Normalize",
     "PairwiseLogistic",
     "PoissonNLL",
     "Poly1",
     "QualityFocal",
     "Quantile",
     "ReverseKL",
+    "Sigmoid",
     "SmoothL1",
+    "Softmax",
     "SquaredError",
     "SquaredHinge",
     "SquaredLogError",

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The losses of named libraries, under their own names and keyword arguments.
+
+`presets.torch.CrossEntropyLoss(weight=[1, 2, 5])(outputs, targets)` is that library's number
+and gradient; `preset.term("output")` is the same loss in an `Objective`.
+"""
+
+from lossledger.presets import torch
+
+__all__ = ["torch"]

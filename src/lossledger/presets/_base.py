@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a preset is: a library's loss, named and configured as that library does it.
+
+A preset computes nothing. It says how the library's loss is put together from the parts of
+`lossledger.losses` and `lossledger.reductions`, and hands its arrays to the same engine.
+"""
+
+import difflib
+import inspect
+from abc import ABCMeta, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from lossledger._array import ArrayLibrary, library_of
+from lossledger._errors import MatchError
+from lossledger._typing import Array, Axes, Mapping, Sequence
+from lossledger.engines import Watch, prepare, unreduced
+from lossledger.frames import NamedArray, parse_axes
+from lossledger.losses import Loss
+from lossledger.objective import Objective, match, near
+from lossledger.reductions import Chain
+from lossledger.term import Term, snake
+
+Outputs = Array | tuple[Array, ...]
+
+
+class PresetType(ABCMeta):
+    """Checks the names of options before a preset is built."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        """Build a preset.
+
+        Raises:
+            MatchError: If the library's loss does not have an option of that name.
+        """
+        known = list(inspect.signature(cls).parameters)
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            library, name = cls.library, cls.__name__  # type: ignore[attr-defined]
+            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.4)
+            raise MatchError(
+                f"{library}'s {name} has the options {', '.join(known) or 'none'}",
+                f"Found {', '.join(unknown)}",
+                "The option belongs to another loss, another library or another version",
+                f"The nearest is {near[0]}" if near else "Leave it out",
+            )
+        return super().__call__(*args, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """The arrays of one call, of one library.
+
+    Attributes:
+        outputs: One or several.
+        targets: None if the loss takes none.
+        sample_weight, mask: As passed.
+        element_weight: A weight that is an option of the library's loss, placed by name.
+    """
+
+    xp: ArrayLibrary
+    outputs: tuple[Array, ...]
+    targets: Array
+    sample_weight: Array | NamedArray | None = None
+    mask: Array | NamedArray | None = None
+    element_weight: NamedArray | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a library's loss is put together.
+
+    Attributes:
+        loss: One value per element (or per cell of sums).
+        reduction: Its stages. For "none": those that the library always runs, maybe none;
+            what they leave is returned, times the weights that they have not used.
+        unreduced: Whether the library returns an array.
+        class_weight: One weight a class.
+        loss_weight: A factor of the whole.
+        classes: Number of classes, where outputs cannot tell.
+    """
+
+    loss: Loss
+    reduction: Chain
+    unreduced: bool = False
+    class_weight: Sequence[float] | Array | None = None
+    loss_weight: float | Array = 1.0
+    classes: int | None = None
+
+
+@dataclass(frozen=True)
+class AbstractPreset(metaclass=PresetType):
+    """A library's loss under its own name and keyword arguments.
+
+    Calling it gives the library's number, differentiable in the arrays' own library;
+    for "none", its array.
+
+    Attributes:
+        library: Whose loss it is, as its users say.
+        version: The version whose number it gives.
+        notes: What that version does that surprises, one sentence each.
+        reads: Number of outputs.
+        default_axes: Axes of the outputs in `term`, if none are named.
+    """
+
+    library: ClassVar[str]
+    version: ClassVar[str]
+    notes: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[int] = 1
+    default_axes: ClassVar[str] = "batch class"
+
+    @abstractmethod
+    def recipe(self, axes: Axes, given: Given | None) -> Recipe:
+        """Say how the loss is put together.
+
+        Args:
+            axes: Names of the outputs' axes.
+            given: The arrays as `arrange` left them; None where a term is built without.
+        """
+
+    def axes(self, rank: int) -> Axes:
+        """Return names for the outputs' axes: batch first, class where the library has it."""
+        names = tuple(f"axis_{i}" for i in range(1, rank))
+        return ("batch", *names)[:rank]
+
+    def arrange(self, given: Given) -> Given:
+        """Reshape arrays as the library does, and refuse what it would misread."""
+        return given
+
+    def __call__(
+        self,
+        outputs: Outputs,
+        targets: Array = None,
+        sample_weight: Array | None = None,
+        mask: Array | None = None,
+    ) -> Array:
+        """Return the library's number, or its array for "none".
+
+        Args:
+            outputs: What the network gives; a tuple for a loss of several outputs.
+            targets: What it should give, shaped as the library wants it.
+            sample_weight: Where the library takes one.
+            mask: Likewise.
+        """
+        given, recipe, term = self._built(outputs, targets, sample_weight, mask)
+        if not recipe.unreduced:
+            return Objective(term).loss(*_trees(term, given), **_weights(given))
+        trees = _trees(term, given)
+        weights: Mapping[str, Any] = {"element_weight": None} | _weights(given)
+        call = match((term,), (), (), *trees, weights, {})
+        watch = Watch(call.xp)
+        arrays = tuple(call.outputs[n] for n in term.outputs)
+        goal = None if term.target is None else call.targets[term.target]
+        return unreduced(prepare(term, arrays, goal, call.weights[term.name], watch), watch)
+
+    def value_and_grad(
+        self,
+        outputs: Outputs,
+        targets: Array = None,
+        sample_weight: Array | None = None,
+        mask: Array | None = None,
+    ) -> tuple[Array, Outputs]:
+        """Return (number, gradient for the outputs) by closed-form derivatives: for NumPy."""
+        given, recipe, term = self._built(outputs, targets, sample_weight, mask)
+        if recipe.unreduced:
+            raise MatchError(
+                "Only a number has a gradient",
+                f"Found reduction={getattr(self, 'reduction', None)!r}",
+                "Unreduced values are an array",
+                "Choose a reduction",
+            )
+        trees = _trees(term, given)
+        total, _, slopes = Objective(term).value_and_grad(*trees, **_weights(given))
+        found = tuple(slopes[name] for name in term.outputs)
+        return total, found if self.reads > 1 else found[0]
+
+    def term(
+        self,
+        outputs: str | tuple[str, ...] = "outputs",
+        *,
+        axes: str | Sequence[str] | None = None,
+        **options: Any,
+    ) -> Term:
+        """Return the same loss as a term of an objective.
+
+        Args:
+            outputs: Names of the outputs.
+            axes: Names of their axes, with "class" where the library has its class axis.
+            options: Further options of `ll.Term`: name, classes, loss_weight, rows, target.
+
+        Raises:
+            MatchError: If the preset is unreduced, or an option is the preset's own.
+        """
+        names = parse_axes(self.default_axes if axes is None else axes)
+        recipe = self.recipe(names, None)
+        own = {"reduction", "class_weight"} & set(options)
+        if recipe.unreduced or own:
+            raise MatchError(
+                "A term of a preset is reduced and weighted as the preset says",
+                f"Found {', '.join(sorted(own)) or 'an unreduced preset'}",
+                "An objective needs one number a term, made in one way",
+                f"Set it where the preset is built: {type(self).__name__}(...)",
+            )
+        settings = {"name": snake(type(self).__name__), "classes": recipe.classes} | options
+        settings["loss_weight"] = recipe.loss_weight * settings.get("loss_weight", 1.0)
+        return Term(
+            outputs,
+            recipe.loss,
+            names,
+            reduction=recipe.reduction,
+            class_weight=recipe.class_weight,
+            **settings,
+        )
+
+    def _built(
+        self,
+        outputs: Outputs,
+        targets: Array,
+        sample_weight: Array | None,
+        mask: Array | None,
+    ) -> tuple[Given, Recipe, Term]:
+        arrays = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+        xp = library_of(*arrays)
+        others = [near(xp, arrays[0], a) for a in (targets, sample_weight, mask)]
+        given = self.arrange(Given(xp, arrays, *others))
+        axes = self.axes(len(given.outputs[0].shape))
+        recipe = self.recipe(axes, given)
+        names = tuple(f"output_{i}" for i in range(len(given.outputs)))
+        term = Term(
+            names,
+            recipe.loss,
+            axes,
+            target="targets",
+            reduction=recipe.reduction,
+            class_weight=recipe.class_weight,
+            loss_weight=recipe.loss_weight,
+            classes=recipe.classes,
+            name="preset",
+        )
+        return given, recipe, term
+
+
+def _trees(term: Term, given: Given) -> tuple[Any, Any]:
+    outputs = dict(zip(term.outputs, given.outputs, strict=True))
+    return outputs, None if term.target is None else {"targets": given.targets}
+
+
+def _weights(given: Given) -> dict[str, Any]:
+    return {
+        "mask": given.mask,
+        "sample_weight": given.sample_weight,
+        "element_weight": given.element_weight,
+    }
