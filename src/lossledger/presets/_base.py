@@ -6,9 +6,8 @@ A preset computes nothing. It says how the library's loss is put together from t
 """
 
 import difflib
-import inspect
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from lossledger._array import ArrayLibrary, library_of
@@ -33,7 +32,7 @@ class PresetType(ABCMeta):
         Raises:
             MatchError: If the library's loss does not have an option of that name.
         """
-        known = list(inspect.signature(cls).parameters)
+        known = [f.name for f in fields(cls) if f.init]  # type: ignore[arg-type]
         unknown = [name for name in options if name not in known]
         if unknown:
             library, name = cls.library, cls.__name__  # type: ignore[attr-defined]
