@@ -29,7 +29,7 @@ ORDER = (
     "classification", "focal", "margin", "distribution", "overlap", "overlap_ratios",
     "overlap_pooled", "boundary", "experts", "regression", "relative", "probabilistic", "pairwise",
 )  # fmt: skip
-SUPPORT = ("Elementwise", "FromSums")  # they hold a user's function, and have no formula
+SUPPORT = ("Elementwise", "FromSums", "Mapped")  # they hold a function, and have no formula
 
 INTRODUCTION = """\
 # The catalogue

@@ -135,7 +135,9 @@ def _between(xp: ArrayLibrary, x: Array, low: float, high: float) -> bool:
     """Whether all numbers are known to lie in a closed interval; NaN lies in none."""
     if not xp.readable(x):
         return False
-    return low <= float(xp.min(x)) and float(xp.max(x)) <= high
+    least, most = xp.min(x), xp.max(x)
+    # Under a trace even what is computed from a known array is unknown.
+    return xp.readable(least) and low <= float(least) and float(most) <= high
 
 
 def _or_dead(good: Array, alive: Array | None) -> Array:

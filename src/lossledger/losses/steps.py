@@ -119,8 +119,8 @@ class Mapped(AbstractLoss):
         loss: The loss.
         outputs: Steps for every output, in order.
         targets: Steps for the targets, in order; no gradient flows to targets.
-        outputs_are, targets_are: Domains of what is passed, in front of the steps; left out,
-            those of the loss.
+        outputs_are: Domain of what is passed, in front of the steps; left out, the loss's.
+        targets_are: Likewise.
     """
 
     loss: AbstractLoss

@@ -53,7 +53,8 @@ class Given:
     Attributes:
         outputs: One or several.
         targets: None if the loss takes none.
-        sample_weight, mask: As passed.
+        sample_weight: As passed.
+        mask: As passed.
         element_weight: A weight that is an option of the library's loss, placed by name.
     """
 
