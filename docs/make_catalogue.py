@@ -28,6 +28,7 @@ PAGE = Path(__file__).with_name("catalogue.md")
 ORDER = (
     "classification", "focal", "margin", "distribution", "overlap", "overlap_ratios",
     "overlap_pooled", "boundary", "experts", "regression", "relative", "probabilistic", "pairwise",
+    "cosine",
 )  # fmt: skip
 SUPPORT = ("Elementwise", "FromSums", "Mapped")  # they hold a function, and have no formula
 

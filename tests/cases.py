@@ -2,6 +2,7 @@
 """The one table of cases: a new loss is one row, and inherits every law."""
 
 import cases_classification
+import cases_optax
 import cases_regression
 import cases_sums
 from case import Case
@@ -10,6 +11,7 @@ LOSSES: tuple[Case, ...] = (
     *cases_classification.ROWS,
     *cases_sums.ROWS,
     *cases_regression.ROWS,
+    *cases_optax.ROWS,
 )
 
 __all__ = ["LOSSES", "Case"]

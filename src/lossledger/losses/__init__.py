@@ -5,6 +5,7 @@ from lossledger.losses._adapters import Elementwise
 from lossledger.losses._base import AbstractLoss, AbstractOverlapLoss, Facts, Inputs, Loss
 from lossledger.losses.boundary import Boundary
 from lossledger.losses.classification import BinaryCrossEntropy, CrossEntropy
+from lossledger.losses.cosine import CosineSimilarity
 from lossledger.losses.distribution import (
     Brier,
     Entropy,
@@ -48,6 +49,7 @@ __all__ = [
     "Charbonnier",
     "Clip",
     "CosineEmbedding",
+    "CosineSimilarity",
     "CrossEntropy",
     "Dice",
     "Elementwise",
