@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one library's loss to another's: found by trying, on data, what the other has.
+
+Every preset of the other library is configured with the options that mean the same, and
+its number and gradient are compared with the source's on batches of several sizes. What is
+equal on all of them is equal; what is off by one factor, or by a size of the batch, is said
+to be; the rest cannot be expressed.
+"""
+
+import ast
+import inspect
+import itertools
+from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+
+from lossledger._errors import LossLedgerError, MatchError
+from lossledger._typing import Array, Mapping, Sequence
+from lossledger.presets._base import AbstractPreset
+from lossledger.presets._samples import Sample, layouts, moved_back, samples
+
+LIBRARIES = ("torch", "keras", "tf1", "optax", "monai", "smp", "nnunet")
+CLOSE = 1e-9
+MOST = 3
+"""Equals that are shown; the plainest come first."""
+# One meaning, several names; a value that stands for "nothing" is not carried over.
+SAME = (
+    {"ignore_index", "ignore_class", "ignore_label"},
+    {"delta", "beta"},
+    {"smooth", "smooth_nr", "smooth_dr"},
+)
+FACTORS = ("a factor", "the batch size", "the number of classes", "the number of elements")
+
+Answer = tuple[Array, tuple[Array, ...]]
+"""A number and its gradient for each output."""
+
+Memo = dict[tuple[str, str, str], list[Answer] | None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Another library's loss beside the source.
+
+    Attributes:
+        preset: Configured as closely as it goes.
+        call: What to pass when calling it, beside outputs and targets; "" for nothing.
+        times: By what its number has to be multiplied: "", or the factor in words.
+        deviation: Largest deviation of number and gradient after that, relative.
+    """
+
+    preset: AbstractPreset
+    call: str
+    times: str
+    deviation: float
+
+    @property
+    def equal(self) -> bool:
+        """Whether number and gradient are the source's as they are."""
+        return self.deviation <= CLOSE and not self.times
+
+    def __str__(self) -> str:
+        """Write as code, with what has to be passed and multiplied."""
+        text = spell(self.preset)
+        text += f", called with {self.call}" if self.call else ""
+        return text + (f", times {self.times}" if self.times else "")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What another library has in place of a loss.
+
+    Attributes:
+        source: The loss.
+        to: The other library.
+        equal: What gives the same number and gradient, the plainest first.
+        scaled: What does so after multiplying by a factor.
+        nearest: The closest of what cannot be made equal; None if nothing takes the data.
+        lost: Options of the source that the nearest does not have.
+    """
+
+    source: AbstractPreset
+    to: str
+    equal: tuple[Candidate, ...]
+    scaled: tuple[Candidate, ...]
+    nearest: Candidate | None
+    lost: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Write what is equal, or else the nearest and what it lacks."""
+        lines = [f"{spell(self.source)} in {self.to}:"]
+        lines += [f"  equal: {c}" for c in self.equal[:MOST]]
+        lines += [f"  equal: {c}" for c in self.scaled[: MOST - len(self.equal[:MOST])]]
+        if not self.equal and not self.scaled:
+            lines.append("  cannot be expressed")
+            if self.nearest is not None:
+                far = f"{self.nearest.deviation:.3g}"
+                lines.append(f"  nearest: {self.nearest}, off by {far} of the largest number")
+        lines += [f"  without counterpart: {name}" for name in self.lost]
+        shown = [self.source, *(c.preset for c in (*self.equal, *self.scaled)[:1])]
+        notes = [f"  note on {p.library}: {note}" for p in shown for note in p.notes]
+        lines += dict.fromkeys(notes)
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain strings and numbers."""
+        nearest = self.nearest
+        return {
+            "source": spell(self.source),
+            "to": self.to,
+            "equal": [str(c) for c in self.equal],
+            "scaled": [str(c) for c in self.scaled],
+            "nearest": None if nearest is None else str(nearest),
+            "deviation": None if nearest is None else nearest.deviation,
+            "lost": list(self.lost),
+        }
+
+
+def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> Migration:
+    """Look for a loss in another library.
+
+    Args:
+        source: A preset, or its text: "torch.CrossEntropyLoss(weight=[1, 2, 5])".
+        to: Name of the other library, one of `LIBRARIES`.
+        memo: A dict that keeps what was computed, for many calls in a row.
+
+    Raises:
+        MatchError: If a library, a loss or an option does not exist.
+    """
+    preset = parse(source) if isinstance(source, str) else source
+    drawn = samples(preset)
+    wanted = [answer(preset, s, None) for s in drawn]
+    found: list[Candidate] = []
+    for kind in presets_of(to):
+        for configured in configurations(kind, preset):
+            found += _compared(configured, preset, drawn, wanted, {} if memo is None else memo)
+    found.sort(key=lambda c: (len(c.call) > 0, len(spell(c.preset))))
+    equal = tuple(c for c in found if c.equal)
+    scaled = tuple(c for c in found if c.times)
+    nearest = min(found, key=lambda c: c.deviation, default=None)
+    lost = () if equal or nearest is None else _lost(preset, nearest.preset)
+    return Migration(preset, to, equal, scaled, nearest, lost)
+
+
+def parse(text: str) -> AbstractPreset:
+    """Build a preset from "library.Loss(option=value, ...)"; values are plain literals.
+
+    Raises:
+        MatchError: If it is not of that form, or does not exist.
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        call = call if isinstance(call, ast.Call) else ast.Call(call, [], [])
+        library, _, name = ast.unparse(call.func).removeprefix("ll.presets.").rpartition(".")
+        positional = [ast.literal_eval(a) for a in call.args]
+        named = {k.arg or "**": ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise MatchError(
+            "A loss is written as library.Loss(option=value)",
+            f"Found {text!r}",
+            "An option is not a plain number, string, list or dict",
+            "Write e.g. 'torch.CrossEntropyLoss(weight=[1, 2, 5])'",
+        ) from error
+    for kind in presets_of(library):
+        if kind.__name__ == name:
+            built: AbstractPreset = kind(*positional, **named)
+            return built
+    raise MatchError(
+        f"{library} has the losses {', '.join(k.__name__ for k in presets_of(library))}",
+        f"Found {name!r}",
+        "The name is misspelled, or belongs to another library",
+        "Use one of them",
+    )
+
+
+def presets_of(library: str) -> list[type[AbstractPreset]]:
+    """Return the presets of a library.
+
+    Raises:
+        MatchError: If there are none.
+    """
+    if library not in LIBRARIES:
+        raise MatchError(
+            f"Presets exist for {', '.join(LIBRARIES)}",
+            f"Found {library!r}",
+            "The library's name is misspelled, or was left out",
+            "Write e.g. torch.CrossEntropyLoss()",
+        )
+    module = import_module(f"lossledger.presets.{library}")
+    kinds = [k for k in vars(module).values() if isinstance(k, type)]
+    built = [k for k in kinds if issubclass(k, AbstractPreset) and not inspect.isabstract(k)]
+    return sorted(set(built), key=lambda k: k.__name__)
+
+
+def configurations(kind: type[AbstractPreset], source: AbstractPreset) -> list[AbstractPreset]:
+    """Return a preset's settings that may mean the source's: options of one meaning copied."""
+    options = {f.name: f for f in fields(kind) if f.init}
+    if any(f.default is MISSING and f.default_factory is MISSING for f in options.values()):
+        return []
+    copied = {n: v for n, v in _carried(source, set(options)).items() if v is not None}
+    choices: list[list[tuple[str, Any]]] = []
+    hints = get_type_hints(kind)
+    for name in ("reduction", "from_logits"):
+        if name in options:
+            values = get_args(hints[name]) if name == "reduction" else (True, False)
+            choices.append([(name, v) for v in values])
+    built = []
+    for chosen in itertools.product(*choices):
+        try:
+            built.append(kind(**(copied | dict(chosen))))
+        except LossLedgerError:
+            continue
+    return built
+
+
+def answer(preset: AbstractPreset, sample: Sample, weight: Array | None) -> Answer:
+    """Return number and gradient on a sample, the gradient with the class axis second.
+
+    Raises:
+        LossLedgerError: If the preset takes the sample in none of its forms.
+    """
+    refused: LossLedgerError | None = None
+    for given, targets in layouts(preset, sample):
+        outputs = given if preset.reads > 1 else given[0]
+        try:
+            value, slopes = preset.value_and_grad(outputs, targets, weight)
+        except LossLedgerError as error:
+            refused = refused or error
+            continue
+        found = slopes if isinstance(slopes, tuple) else (slopes,)
+        return np.asarray(value), tuple(moved_back(preset, np.asarray(s)) for s in found)
+    assert refused is not None  # noqa: S101 - there is a layout, and none was taken
+    raise refused
+
+
+def spell(preset: AbstractPreset) -> str:
+    """Return a preset as code, with the options that are not at their defaults."""
+    shown = []
+    for f in fields(preset):
+        value = getattr(preset, f.name)
+        default = f.default
+        if not hasattr(value, "shape") and value == default:
+            continue
+        shown.append(f"{f.name}={value!r}")
+    return f"{preset.library}.{type(preset).__name__}({', '.join(shown)})"
+
+
+def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
+    """Return the source's options under the names that mean the same."""
+    found = {}
+    for f in fields(source):
+        value = getattr(source, f.name)
+        if f.name in ("reduction", "from_logits"):
+            continue
+        alike = next((group for group in SAME if f.name in group), {f.name})
+        for name in alike & names:
+            found[name] = value
+    return found
+
+
+def _compared(
+    configured: AbstractPreset,
+    source: AbstractPreset,
+    drawn: Sequence[Sample],
+    wanted: Sequence[Answer],
+    memo: Memo,
+) -> list[Candidate]:
+    """Return the candidates that one configuration makes, with and without sample weights."""
+    calls: list[tuple[str, list[Array | None]]] = [("", [None] * len(drawn))]
+    by_class = getattr(source, "weight", None)
+    if by_class is not None and drawn[0].labels is not None:
+        looked_up = [np.asarray(by_class, np.float64)[s.labels] for s in drawn]
+        calls.append(("sample_weight=weight[labels]", list(looked_up)))
+    found = []
+    for text, weights in calls:
+        key = (spell(configured), text and repr(by_class), drawn[0].kind)
+        if key not in memo:
+            memo[key] = _answers(configured, drawn, weights)
+        answers = memo[key]
+        if answers is not None:
+            found.append(_judged(configured, text, answers, wanted, drawn))
+    return found
+
+
+def _answers(
+    configured: AbstractPreset, drawn: Sequence[Sample], weights: Sequence[Array | None]
+) -> list[Answer] | None:
+    """Return numbers and gradients on all samples; None if the preset cannot take them."""
+    try:
+        return [answer(configured, s, w) for s, w in zip(drawn, weights, strict=True)]
+    except (LossLedgerError, ArithmeticError):
+        return None
+
+
+def _judged(
+    configured: AbstractPreset,
+    call: str,
+    answers: Sequence[Answer],
+    wanted: Sequence[Answer],
+    drawn: Sequence[Sample],
+) -> Candidate:
+    plain = _distance(answers, wanted, [1.0] * len(drawn))
+    if plain <= CLOSE:
+        return Candidate(configured, call, "", plain)
+    sizes: Mapping[str, list[float]] = {
+        FACTORS[0]: [1.0] * len(drawn),
+        FACTORS[1]: [float(s.batch) for s in drawn],
+        FACTORS[2]: [float(s.classes) for s in drawn],
+        FACTORS[3]: [float(s.elements) for s in drawn],
+    }
+    for name, size in sizes.items():
+        for power in (1, -1):
+            factor = float(wanted[0][0]) / float(answers[0][0]) if answers[0][0] else np.nan
+            constant = factor / size[0] ** power
+            scales = [constant * n**power for n in size]
+            if _distance(answers, wanted, scales) <= CLOSE:
+                rest = _distance(answers, wanted, scales)
+                return Candidate(configured, call, _factor(constant, name, power), rest)
+    return Candidate(configured, call, "", plain)
+
+
+def _factor(constant: float, name: str, power: int) -> str:
+    number = f"{constant:.6g}"
+    if name == FACTORS[0]:
+        return number
+    joined = name if number == "1" else f"{number} · {name}"
+    return joined if power == 1 else f"{number} / {name}"
+
+
+def _distance(
+    answers: Sequence[Answer],
+    wanted: Sequence[Answer],
+    scales: Sequence[float],
+) -> float:
+    """Return the largest deviation of numbers and gradients, relative to the wanted."""
+    worst = 0.0
+    for (value, slopes), (goal, goals), scale in zip(answers, wanted, scales, strict=True):
+        if len(slopes) != len(goals):
+            return float("inf")
+        pairs = [(value, goal), *zip(slopes, goals, strict=True)]
+        for mine, theirs in pairs:
+            if mine.shape != theirs.shape:
+                return float("inf")
+            gap = np.abs(mine * scale - theirs).max(initial=0.0)
+            size = max(np.abs(theirs).max(initial=0.0), 1e-6)
+            worst = max(worst, float(gap / size) if np.isfinite(gap) else float("inf"))
+    return worst
+
+
+def _lost(source: AbstractPreset, nearest: AbstractPreset) -> tuple[str, ...]:
+    """Return the options that were set and have no counterpart."""
+    names = {f.name for f in fields(nearest)}
+    lost = []
+    for f in fields(source):
+        alike = next((group for group in SAME if f.name in group), {f.name})
+        value = getattr(source, f.name)
+        set_here = hasattr(value, "shape") or value != f.default
+        if set_here and not alike & names:
+            lost.append(f.name)
+    return tuple(lost)
