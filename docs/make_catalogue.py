@@ -28,7 +28,8 @@ PAGE = Path(__file__).with_name("catalogue.md")
 ORDER = (
     "classification", "focal", "margin", "distribution", "overlap", "overlap_ratios",
     "overlap_pooled", "boundary", "experts", "regression", "relative", "probabilistic", "pairwise",
-    "cosine",
+    "cosine", "perceptron", "sparse", "subset", "log_divergence", "contrast",
+    "likelihood", "clamped", "hinges", "focal_product",
 )  # fmt: skip
 SUPPORT = ("Elementwise", "FromSums", "Mapped")  # they hold a function, and have no formula
 

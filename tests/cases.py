@@ -5,6 +5,7 @@ import cases_classification
 import cases_optax
 import cases_regression
 import cases_sums
+import cases_torch
 from case import Case
 
 LOSSES: tuple[Case, ...] = (
@@ -12,6 +13,7 @@ LOSSES: tuple[Case, ...] = (
     *cases_sums.ROWS,
     *cases_regression.ROWS,
     *cases_optax.ROWS,
+    *cases_torch.ROWS,
 )
 
 __all__ = ["LOSSES", "Case"]

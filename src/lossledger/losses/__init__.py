@@ -4,7 +4,9 @@
 from lossledger.losses._adapters import Elementwise
 from lossledger.losses._base import AbstractLoss, AbstractOverlapLoss, Facts, Inputs, Loss
 from lossledger.losses.boundary import Boundary
+from lossledger.losses.clamped import ClampedBinaryCrossEntropy
 from lossledger.losses.classification import BinaryCrossEntropy, CrossEntropy
+from lossledger.losses.contrast import NTXent, SmoothTriplet
 from lossledger.losses.cosine import CosineSimilarity
 from lossledger.losses.distribution import (
     Brier,
@@ -16,11 +18,22 @@ from lossledger.losses.distribution import (
 )
 from lossledger.losses.experts import LoadBalance
 from lossledger.losses.focal import Asymmetric, Focal, Poly1, QualityFocal
+from lossledger.losses.focal_product import ProductFocal
+from lossledger.losses.hinges import (
+    HingeEmbedding,
+    LabelLists,
+    MarginRanking,
+    MultilabelMargin,
+    MultiMargin,
+)
+from lossledger.losses.likelihood import NegativeLogLikelihood, PointwiseKL
+from lossledger.losses.log_divergence import GeneralizedKL
 from lossledger.losses.margin import LDAM, Hinge, LogitAdjusted, MulticlassHinge, SquaredHinge
 from lossledger.losses.overlap import Dice, Jaccard
 from lossledger.losses.overlap_pooled import GeneralizedDice
 from lossledger.losses.overlap_ratios import FocalTversky, LogDice, Tversky
 from lossledger.losses.pairwise import CosineEmbedding, InfoNCE, PairwiseLogistic, TripletMargin
+from lossledger.losses.perceptron import MulticlassPerceptron, Perceptron
 from lossledger.losses.probabilistic import GaussianKL, GaussianNLL, LaplaceNLL, PoissonNLL
 from lossledger.losses.regression import (
     AbsoluteError,
@@ -32,7 +45,9 @@ from lossledger.losses.regression import (
     SquaredError,
 )
 from lossledger.losses.relative import AbsolutePercentageError, SquaredLogError
+from lossledger.losses.sparse import BinarySparsemax, Sparsemax
 from lossledger.losses.steps import Affine, Clip, Mapped, Normalize, Sigmoid, Softmax
+from lossledger.losses.subset import Fill, SubsetCrossEntropy
 from lossledger.losses.sums import FromSums
 
 __all__ = [
@@ -44,9 +59,11 @@ __all__ = [
     "Affine",
     "Asymmetric",
     "BinaryCrossEntropy",
+    "BinarySparsemax",
     "Boundary",
     "Brier",
     "Charbonnier",
+    "ClampedBinaryCrossEntropy",
     "Clip",
     "CosineEmbedding",
     "CosineSimilarity",
@@ -55,6 +72,7 @@ __all__ = [
     "Elementwise",
     "Entropy",
     "Facts",
+    "Fill",
     "Focal",
     "FocalTversky",
     "FromSums",
@@ -63,33 +81,48 @@ __all__ = [
     "GeneralizedCrossEntropy",
     "GeneralizedDice",
     "Hinge",
+    "HingeEmbedding",
     "Huber",
     "InfoNCE",
     "Inputs",
     "Jaccard",
     "JensenShannon",
     "KLDivergence",
+    "LabelLists",
     "LaplaceNLL",
     "LoadBalance",
     "LogCosh",
     "LogDice",
+    "GeneralizedKL",
     "LogitAdjusted",
     "Loss",
     "Mapped",
+    "MarginRanking",
+    "MultiMargin",
     "MulticlassHinge",
+    "MulticlassPerceptron",
+    "MultilabelMargin",
+    "NTXent",
+    "NegativeLogLikelihood",
     "Normalize",
     "PairwiseLogistic",
+    "Perceptron",
+    "PointwiseKL",
     "PoissonNLL",
     "Poly1",
+    "ProductFocal",
     "QualityFocal",
     "Quantile",
     "ReverseKL",
     "Sigmoid",
     "SmoothL1",
+    "SmoothTriplet",
     "Softmax",
+    "Sparsemax",
     "SquaredError",
     "SquaredHinge",
     "SquaredLogError",
+    "SubsetCrossEntropy",
     "TripletMargin",
     "Tversky",
 ]

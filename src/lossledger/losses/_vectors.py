@@ -34,8 +34,10 @@ def norm_slope(xp: ArrayLibrary, x: Array, axis: int, p: float = 2.0) -> Array:
     return xp.sign(x) * ratio ** (p - 1)
 
 
-def unit(xp: ArrayLibrary, x: Array, axis: int) -> Array:
-    """Return x/‖x‖, and 0 for the zero vector."""
+def unit(xp: ArrayLibrary, x: Array, axis: int, epsilon: float = 0.0) -> Array:
+    """Return x/√(‖x‖² + ε), and 0 for the zero vector without an ε."""
+    if epsilon:
+        return x / xp.expand(_root(xp, x, axis, epsilon), axis)
     y = x / xp.expand(_scale(xp, x, axis), axis)
     square = xp.expand(xp.sum(y * y, axis=axis), axis)
     zero = square == 0
@@ -43,13 +45,21 @@ def unit(xp: ArrayLibrary, x: Array, axis: int) -> Array:
     return xp.where(zero, xp.detach(y), y / xp.sqrt(inside))
 
 
-def unit_back(xp: ArrayLibrary, x: Array, slopes: Array, axis: int) -> Array:
-    """Return the derivative for x of Σ slope · unit(x): (g − u·⟨u, g⟩)/‖x‖, 0 at 0."""
-    u = unit(xp, x, axis)
-    size = xp.expand(norm(xp, x, axis), axis)
+def unit_back(xp: ArrayLibrary, x: Array, slopes: Array, axis: int, epsilon: float = 0.0) -> Array:
+    """Return the derivative for x of Σ slope · unit(x): (g − u·⟨u, g⟩)/√(‖x‖² + ε).
+
+    Without an ε it is 0 at the zero vector.
+    """
+    u = unit(xp, x, axis, epsilon)
+    root = _root(xp, x, axis, epsilon) if epsilon else norm(xp, x, axis)
+    size = xp.expand(root, axis)
     along = xp.expand(xp.sum(u * slopes, axis=axis), axis)
     found = (slopes - u * along) / xp.where(size == 0, size + 1, size)
     return xp.where(size == 0, xp.full_like(size, 0), found)
+
+
+def _root(xp: ArrayLibrary, x: Array, axis: int, epsilon: float) -> Array:
+    return xp.sqrt(xp.sum(x * x, axis=axis) + epsilon)
 
 
 def _scale(xp: ArrayLibrary, x: Array, axis: int) -> Array:

@@ -11,7 +11,8 @@ from lossledger._array import ArrayLibrary
 from lossledger._errors import DomainError, MatchError
 from lossledger._typing import Array
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
-from lossledger.losses._checks import check_nonnegative, check_positive
+from lossledger.losses._checks import check_nonnegative, check_positive, check_probability
+from lossledger.losses._hinges import hinge, hinge_slope
 from lossledger.losses._rows import pick
 from lossledger.losses._vectors import norm, norm_slope, unit, unit_back
 
@@ -122,8 +123,10 @@ class TripletMargin(AbstractLoss):
         p: Power of the norm, at least 1.
         swap: Use ‖p − n‖ where it is smaller than ‖a − n‖.
         epsilon: Added to each difference inside the norms, as torch does with 1e-6.
+        kink: Share of the slope at the kink; torch has 1.
 
-    Outputs have an axis `feature`, which the values lose.
+    Outputs have an axis `feature`, which the values lose. Distances that `swap` finds equal
+    share the slope.
 
     Source: torch.nn.functional.triplet_margin_loss; swap: Balntas et al. 2016.
     """
@@ -132,11 +135,13 @@ class TripletMargin(AbstractLoss):
     p: float = 2.0
     swap: bool = False
     epsilon: float = 0.0
+    kink: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_positive("margin", self.margin)
         check_nonnegative("epsilon", self.epsilon)
+        check_probability("kink", self.kink)
         if not 1 <= self.p < math.inf:
             raise DomainError(
                 "`p` must be at least 1 and finite",
@@ -160,8 +165,8 @@ class TripletMargin(AbstractLoss):
         """Return one value per triplet."""
         near, far, other = self._distances(xp, outputs, inputs)
         if self.swap:
-            far = xp.where(other < far, other, far)
-        return xp.positive(near - far + self.margin)
+            far = _smaller(xp, far, other)
+        return hinge(xp, near - far + self.margin, self.kink)
 
     def gradient(
         self,
@@ -174,17 +179,23 @@ class TripletMargin(AbstractLoss):
         """Return c·(∂‖a − p‖ − ∂‖a − n‖) where the value is above 0."""
         axis = inputs.frame.axes.index("feature")
         near, far, other = self._distances(xp, outputs, inputs)
-        swapped = other < far
-        far = xp.where(swapped, other, far)
-        none = xp.full_like(far, 0)
-        active = xp.where(near - far + self.margin > 0, coefficients, none)
+        swapped = self._swapped(xp, far, other)
+        active = near - _smaller(xp, far, other) + self.margin
+        active = coefficients * hinge_slope(xp, active, self.kink)
         ap, an, pn = (
             norm_slope(xp, d, axis, self.p) * xp.expand(active, axis)
             for d in self._differences(outputs)
         )
-        swapped, none = xp.expand(swapped, axis), xp.full_like(an, 0)
-        an, pn = xp.where(swapped, none, an), xp.where(swapped, pn, none)
+        swapped = xp.expand(swapped, axis)
+        an, pn = (1 - swapped) * an, swapped * pn
         return ap - an, -ap - pn, an + pn
+
+    def _swapped(self, xp: ArrayLibrary, far: Array, other: Array) -> Array:
+        """Return the share of the slope that ‖p − n‖ takes: 0, 1, or 1/2 of a tie."""
+        none = xp.full_like(far, 0)
+        if not self.swap:
+            return none
+        return xp.where(other < far, none + 1, xp.where(other == far, none + 0.5, none))
 
     def _differences(self, outputs: tuple[Array, ...]) -> tuple[Array, ...]:
         a, p, n = outputs
@@ -243,14 +254,21 @@ class CosineEmbedding(AbstractLoss):
 
     Args:
         margin: Cosine below which a pair of target −1 costs nothing, in [−1, 1].
+        epsilon: Added to squared norms, as torch does with 1e-12. With it, a zero vector
+            has a (steep) slope.
+        kink: Share of the slope at the kink; torch has 1.
 
-    Source: torch.nn.functional.cosine_embedding_loss, which adds 1e-12 to squared norms.
+    Source: torch.nn.functional.cosine_embedding_loss.
     """
 
     margin: float = 0.0
+    epsilon: float = 0.0
+    kink: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the range of the margin."""
+        """Check the settings."""
+        check_nonnegative("epsilon", self.epsilon)
+        check_probability("kink", self.kink)
         if not -1 <= self.margin <= 1:
             raise DomainError(
                 "`margin` must be a cosine, from −1 to 1",
@@ -275,9 +293,10 @@ class CosineEmbedding(AbstractLoss):
     ) -> Array:
         """Return one value per pair."""
         axis = inputs.frame.axes.index("feature")
-        a, b = (unit(xp, x, axis) for x in outputs)
+        a, b = (unit(xp, x, axis, self.epsilon) for x in outputs)
         cosine = xp.sum(a * b, axis=axis)
-        return xp.where(targets > 0, 1 - cosine, xp.positive(cosine - self.margin))
+        apart = hinge(xp, cosine - self.margin, self.kink)
+        return xp.where(targets > 0, 1 - cosine, apart)
 
     def gradient(
         self,
@@ -289,12 +308,17 @@ class CosineEmbedding(AbstractLoss):
     ) -> tuple[Array, ...]:
         """Return ∓c·∂cos, 0 where a target of −1 costs nothing."""
         axis = inputs.frame.axes.index("feature")
-        a, b = (unit(xp, x, axis) for x in outputs)
-        costs = xp.sum(a * b, axis=axis) > self.margin
-        apart = xp.where(costs, coefficients, xp.full_like(coefficients, 0))
+        a, b = (unit(xp, x, axis, self.epsilon) for x in outputs)
+        costs = xp.sum(a * b, axis=axis) - self.margin
+        apart = coefficients * hinge_slope(xp, costs, self.kink)
         slope = xp.expand(xp.where(targets > 0, -coefficients, apart), axis)
         pairs = zip(outputs, (b, a), strict=True)
-        return tuple(unit_back(xp, x, slope * other, axis) for x, other in pairs)
+        return tuple(unit_back(xp, x, slope * other, axis, self.epsilon) for x, other in pairs)
+
+
+def _smaller(xp: ArrayLibrary, far: Array, other: Array) -> Array:
+    """Return the smaller distance, the mean of two that tie."""
+    return xp.where(other < far, other, xp.where(other == far, 0.5 * (far + other), far))
 
 
 def _diagonal(xp: ArrayLibrary, square: Array) -> Array:

@@ -5,13 +5,13 @@ Constants that no output can change are left out unless `full=True`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array
 from lossledger.losses._base import AbstractLoss, Domain, Facts, Inputs
-from lossledger.losses._checks import check_choice, check_nonnegative
+from lossledger.losses._checks import check_choice, check_nonnegative, check_positive
 
 Variance = Literal["variance", "deviation", "log"]
 Scale = Literal["scale", "log"]
@@ -97,28 +97,36 @@ class GaussianNLL(AbstractLoss):
 
     Args:
         variance: What the second output is: the "variance" σ², the standard "deviation" σ,
-            or the "log" of the variance. σ² and σ must be above 0: nothing is clamped.
+            or the "log" of the variance. σ² and σ must be above 0.
         full: Add ½·log 2π.
+        floor: Least spread: one that is less counts as it, and gets the slope that it has
+            there (torch's eps). With a floor, σ² and σ may be 0.
 
-    Source: torch.nn.functional.gaussian_nll_loss, which clamps variances at 1e-6.
+    Source: torch.nn.functional.gaussian_nll_loss, whose floor is 1e-6.
     """
 
     variance: Variance = "variance"
     full: bool = False
+    floor: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the name of the second output."""
+        """Check the settings."""
         check_choice("variance", self.variance, ("variance", "deviation", "log"))
+        if self.floor is not None and self.variance != "log":
+            check_positive("floor", self.floor)
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""
-        return _of_two(self.variance, "torch.nn.functional.gaussian_nll_loss")
+        facts = _of_two(self.variance, "torch.nn.functional.gaussian_nll_loss")
+        if self.floor is None or self.variance == "log":
+            return facts
+        return replace(facts, outputs=("any", "nonnegative"))
 
     def values(
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> Array:
         """Return one value per element."""
-        r, _, log_sigma = self._standardize(xp, outputs, targets)
+        r, _, log_sigma, _ = self._standardize(xp, outputs, targets)
         value = log_sigma + 0.5 * r * r
         return value + 0.5 * math.log(2 * math.pi) if self.full else value
 
@@ -131,24 +139,31 @@ class GaussianNLL(AbstractLoss):
         coefficients: Array,
     ) -> tuple[Array, ...]:
         """Return c·e/σ² and c·(1 − r²)·∂log σ/∂spread."""
-        r, inverse, _ = self._standardize(xp, outputs, targets)
+        r, inverse, _, spread = self._standardize(xp, outputs, targets)
         per_spread = {
             "variance": lambda s: 0.5 / s,
             "deviation": lambda s: 1 / s,
             "log": lambda s: xp.full_like(s, 0.5),
-        }[self.variance](outputs[1])
+        }[self.variance](spread)
         return coefficients * r * inverse, coefficients * (1 - r * r) * per_spread
 
     def _standardize(
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array
-    ) -> tuple[Array, Array, Array]:
-        """Return r = e/σ, 1/σ and log σ."""
-        e, spread = outputs[0] - targets, outputs[1]
+    ) -> tuple[Array, Array, Array, Array]:
+        """Return r = e/σ, 1/σ, log σ and the spread, held at its floor."""
+        e, spread = outputs[0] - targets, self._held(xp, outputs[1])
         if self.variance == "log":
             inverse = _inverse(xp, e, 0.5 * spread)
-            return e * inverse, inverse, 0.5 * spread
+            return e * inverse, inverse, 0.5 * spread, spread
         deviation = xp.sqrt(spread) if self.variance == "variance" else spread
-        return e / deviation, 1 / deviation, xp.log(deviation)
+        return e / deviation, 1 / deviation, xp.log(deviation), spread
+
+    def _held(self, xp: ArrayLibrary, spread: Array) -> Array:
+        """Return max(spread, floor) with the derivative 1 everywhere."""
+        if self.floor is None:
+            return spread
+        least = xp.full_like(spread, self.floor) + (spread - xp.detach(spread))
+        return xp.where(spread < self.floor, least, spread)
 
 
 @dataclass(frozen=True)
