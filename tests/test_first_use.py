@@ -63,6 +63,16 @@ def test_class_has_one_name():
     assert "class" in ledger.to_dataframe()
 
 
+def test_names_of_a_key():
+    """A key's values may have names, which the rows carry."""
+    term = ll.Term(
+        "y", ll.losses.SquaredError(), "batch", keys={"site": ["north", "south"]}, rows="site"
+    )
+    _, ledger = ll.Objective(term)(np.ones(3), np.zeros(3), keys={"site": np.array([0, 1, 1])})
+    assert [dict(row.cell)["site"] for row in ledger.rows] == ["north", "south"]
+    assert [row.count for row in ledger.rows] == [1, 2]
+
+
 def test_nan_has_one_row():
     """A NaN total shows in the row it comes from, and makes no row of curvature."""
     total, ledger = cross_entropy()(np.where(LOGITS == 2, np.nan, LOGITS), LABELS)

@@ -37,9 +37,11 @@ class Term:
         rows: Cells of the ledger: names of axes and keys, "label" for positive/negative.
             Default: class and label where the loss has them.
         removes: For a callable: the axes that its values no longer have.
-        keys: Sizes of the keys that are passed with each batch, by name.
+        keys: Keys that are passed with each batch, by name: how many values one has, or
+            the names of its values.
 
     Attributes:
+        key_names: The names of the values of those keys that have names.
         facts: What the loss declares about itself.
 
     Raises:
@@ -58,6 +60,7 @@ class Term:
     name: str
     rows: Axes | None
     keys: Mapping[str, int]
+    key_names: Mapping[str, Axes] = field(init=False, repr=False)
     facts: Facts = field(init=False, repr=False)
 
     def __init__(  # noqa: PLR0913 - one argument for each part of a line
@@ -74,7 +77,7 @@ class Term:
         name: str | None = None,
         rows: Names | None = None,
         removes: Names = (),
-        keys: Mapping[str, int] | None = None,
+        keys: Mapping[str, int | Names] | None = None,
     ) -> None:
         """Normalize what was given in several forms, and check the names."""
         names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
@@ -83,6 +86,12 @@ class Term:
         _check_reads(loss, names)
         _check_factor(loss_weight)
         facts = loss.facts()
+        sizes = {k: v for k, v in (keys or {}).items() if isinstance(v, int)}
+        named = {
+            k: parse_axes(v, f"keys[{k!r}]")
+            for k, v in (keys or {}).items()
+            if not isinstance(v, int)
+        }
         if classes is not None and not isinstance(classes, int):
             classes = parse_axes(classes, "classes")
         settings = {
@@ -96,7 +105,8 @@ class Term:
             "reduction": parse_reduction(reduction),
             "name": name or _name_of(loss),
             "rows": None if rows is None else parse_axes(rows, "rows"),
-            "keys": dict(keys or {}),
+            "keys": sizes | {k: len(names) for k, names in named.items()},
+            "key_names": named,
             "facts": facts,
         }
         for setting, value in settings.items():

@@ -26,6 +26,7 @@ class Note:
         term: Its name.
         output: Names of the outputs it reads.
         classes: Names of the classes, if they were given.
+        keys: (key, names of its values), where they were given.
         reduction: The reduction in words.
         exactness: How it may be split: "one_pass", "two_pass", "threshold", "candidates".
         reason: Why.
@@ -34,6 +35,7 @@ class Note:
     term: str
     output: str
     classes: Axes | None
+    keys: tuple[tuple[str, Axes], ...]
     reduction: str
     exactness: str
     reason: str
@@ -50,12 +52,14 @@ class Book:
 
     def names(self) -> tuple[tuple[str, ...], ...]:
         """Return the name of every place on every axis of the cells."""
-        found = []
+        found, named = [], dict(self.note.keys)
         for axis, length in zip(self.cells.axes, self.cells.shape, strict=True):
             if axis == "class" and self.note.classes is not None:
                 found.append(tuple(self.note.classes))
             elif axis == "label":
                 found.append(("negative", "positive"))
+            elif axis in named:
+                found.append(named[axis])
             else:
                 found.append(tuple(str(i) for i in range(length)))
         return tuple(found)

@@ -275,8 +275,8 @@ class Objective:
 
 def _note(term: Term, split: Exactness) -> Note:
     return Note(
-        term.name, ", ".join(term.outputs), term.class_names, str(term.reduction),
-        split.kind, split.reason,
+        term.name, ", ".join(term.outputs), term.class_names, tuple(term.key_names.items()),
+        str(term.reduction), split.kind, split.reason,
     )  # fmt: skip
 
 
