@@ -110,7 +110,7 @@ def check(case: Case) -> dict[str, tuple[float, float | None]]:
 def by_numpy(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> Any:
     """Return value and closed-form gradient; no gradient of an array of values."""
     given = outputs if preset.reads > 1 else outputs[0]
-    if getattr(preset, "reduction", None) in ("none", None) and _is_array(preset, given, arrays):
+    if _is_array(preset, given, arrays):
         return preset(given, *arrays), None
     value, slopes = preset.value_and_grad(given, *arrays)
     return value, slopes if preset.reads > 1 else (slopes,)
@@ -162,6 +162,27 @@ def torch_call(f: Callable[..., Any]) -> Callable[..., tuple[Any, Sequence[Any]]
         value = f(*leaves, *goal, *(r for r in rest if r is not None))
         slopes = torch.autograd.grad(value.sum(), leaves, allow_unused=True, materialize_grads=True)
         return value.detach().numpy(), [s.numpy() for s in slopes]
+
+    return theirs
+
+
+def jax_call(f: Callable[..., Any]) -> Callable[..., tuple[Any, Sequence[Any]]]:
+    """Make `theirs` of a JAX function of (*outputs, targets), with 64-bit types and jax.grad."""
+
+    @functools.wraps(f)
+    def theirs(outputs: tuple[Any, ...], targets: Any, *rest: Any) -> tuple[Any, Sequence[Any]]:
+        import jax
+
+        with jax.enable_x64(True):
+            goal = [] if targets is None else [jax.numpy.asarray(targets)]
+            more = [jax.numpy.asarray(r) for r in rest if r is not None]
+
+            def value(leaves: Any) -> Any:
+                return f(*leaves, *goal, *more)
+
+            leaves = tuple(jax.numpy.asarray(o) for o in outputs)
+            slopes = jax.grad(lambda x: value(x).sum())(leaves)
+            return np.asarray(value(leaves)), [np.asarray(s) for s in slopes]
 
     return theirs
 

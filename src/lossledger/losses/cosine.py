@@ -56,7 +56,7 @@ class CosineSimilarity(AbstractLoss):
     ) -> Array:
         """Return one value per pair of vectors."""
         axis = inputs.frame.axes.index(self.axis)
-        a, b = (self._direction(xp, x, axis) for x in (outputs[0], targets))
+        a, b = (direction(xp, x, axis, self.floor) for x in (outputs[0], targets))
         cosine = xp.sum(a * b, axis=axis)
         if self.form == "distance":
             return 1 - cosine
@@ -71,18 +71,23 @@ class CosineSimilarity(AbstractLoss):
         coefficients: Array,
     ) -> tuple[Array, ...]:
         """Return ±c·∂cos."""
-        x, axis = outputs[0], inputs.frame.axes.index(self.axis)
+        axis = inputs.frame.axes.index(self.axis)
         signed = coefficients if self.form == "similarity" else -coefficients
-        slope = xp.expand(signed, axis) * self._direction(xp, targets, axis)
-        found = unit_back(xp, x, slope, axis)
-        if self.floor:
-            found = xp.where(self._short(xp, x, axis), slope / self.floor, found)
-        return (found,)
+        slope = xp.expand(signed, axis) * direction(xp, targets, axis, self.floor)
+        return (direction_back(xp, outputs[0], slope, axis, self.floor),)
 
-    def _direction(self, xp: ArrayLibrary, x: Array, axis: int) -> Array:
-        """Return x/max(‖x‖, floor)."""
-        u = unit(xp, x, axis)
-        return xp.where(self._short(xp, x, axis), x / self.floor, u) if self.floor else u
 
-    def _short(self, xp: ArrayLibrary, x: Array, axis: int) -> Array:
-        return xp.expand(norm(xp, xp.detach(x), axis), axis) < self.floor
+def direction(xp: ArrayLibrary, x: Array, axis: int, floor: float) -> Array:
+    """Return x/max(‖x‖, floor), and 0 for the zero vector."""
+    u = unit(xp, x, axis)
+    return xp.where(_short(xp, x, axis, floor), x / floor, u) if floor else u
+
+
+def direction_back(xp: ArrayLibrary, x: Array, slopes: Array, axis: int, floor: float) -> Array:
+    """Return the derivative for x of Σ slope · direction(x)."""
+    found = unit_back(xp, x, slopes, axis)
+    return xp.where(_short(xp, x, axis, floor), slopes / floor, found) if floor else found
+
+
+def _short(xp: ArrayLibrary, x: Array, axis: int, floor: float) -> Array:
+    return xp.expand(norm(xp, xp.detach(x), axis), axis) < floor

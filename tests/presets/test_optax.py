@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Presets of optax.losses against optax itself: losses of elements and of softmax rows."""
+
+import functools
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import optax.losses
+import pytest
+from conformance import Case, check_loss, jax_call, losses
+
+from lossledger.presets import optax as presets
+
+RNG = np.random.default_rng(0)
+SHAPES = ((7,), (2, 3, 4))
+TURNS: Any = defaultdict(itertools.count)
+REDUCTIONS: dict[str, Callable[[Any], Any]] = {
+    "mean": lambda x: x.mean(),
+    "none": lambda x: x,
+    "sum": lambda x: x.sum(),
+}
+
+
+def case_of(name: str, outputs: Any, targets: Any = None, ours: Any = None, **options: Any) -> Case:
+    """One case, with the reductions in turn; a loss's first is run in JAX too."""
+    turn = next(TURNS[name])
+    reduction, last = list(REDUCTIONS.items())[turn % 3]
+    preset = getattr(presets, name)(reduction=reduction, **options)
+    function = functools.partial(getattr(optax.losses, name), **options)
+    theirs = jax_call(lambda *arrays: last(function(*arrays)))
+    if ours is None:
+        ours = ("numpy", "jax") if turn == 0 else ("numpy", "torch") if turn % 3 else ("numpy",)
+    given = outputs if isinstance(outputs, tuple) else (outputs,)
+    return Case(name, preset, theirs, given, targets, ours=ours)
+
+
+def residuals() -> Iterator[Case]:
+    """Losses of a difference, with targets and without."""
+    names = ("squared_error", "l2_loss", "huber_loss", "log_cosh")
+    for name, shape in itertools.product(names, SHAPES):
+        settings = ({"delta": 1.0}, {"delta": 0.3}) if name == "huber_loss" else ({},)
+        for options in settings:
+            x = RNG.normal(size=shape) * 2
+            yield case_of(name, x, RNG.normal(size=shape), **options)
+        yield case_of(name, x, None)
+
+
+def elements() -> Iterator[Case]:
+    """Losses of yes/no elements, with hard and soft labels, and scores at the kinks."""
+    for shape in SHAPES:
+        z = RNG.normal(size=shape) * 2
+        hard = (RNG.random(shape) < 0.4).astype(float)
+        soft = RNG.random(shape)
+        z.reshape(-1)[0] = 0
+        for y in (hard, hard.astype(int), soft):
+            yield case_of("sigmoid_binary_cross_entropy", z, y)
+        for y, gamma, alpha in itertools.product((hard, soft), (0.0, 0.5, 2.0), (None, 0.25)):
+            yield case_of("sigmoid_focal_loss", z, y, gamma=gamma, alpha=alpha)
+        signs = 2 * hard - 1
+        edge = z.copy()
+        edge.reshape(-1)[1] = signs.reshape(-1)[1]
+        yield case_of("hinge_loss", edge, signs)
+        yield case_of("perceptron_loss", edge, signs)
+        yield case_of("sparsemax_loss", edge, hard)
+        yield case_of("sparsemax_loss", z, hard.astype(int))
+
+
+CASES = [*residuals(), *elements()]
+
+
+@pytest.mark.parametrize("loss", losses(CASES))
+def test_value_and_gradient(loss: str) -> None:
+    """Numbers and gradients are optax's, in as many cases as the page says."""
+    check_loss("optax", loss, CASES)
