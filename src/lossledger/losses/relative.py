@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
+from lossledger.losses._checks import check_nonnegative
 
 
 @dataclass(frozen=True)
@@ -51,27 +52,33 @@ class SquaredLogError(AbstractLoss):
 class AbsolutePercentageError(AbstractLoss):
     """100·|o − t|/|t|; ∂/∂o = 100·sign(o − t)/|t|, 0 at o = t.
 
-    A target of 0 has no percentage: it is an error unless its weight is 0.
+    A target of 0 has no percentage: without a floor it is an error unless its weight is 0.
 
     Args:
         percent: False leaves the factor of 100 out.
+        floor: Least number that is divided by: max(|t|, floor) in place of |t|.
 
-    Source: keras.losses.MeanAbsolutePercentageError, which puts 1e-7 for targets of 0;
+    Source: keras.losses.MeanAbsolutePercentageError, which has a floor of 1e-7;
     sklearn.metrics.mean_absolute_percentage_error has no factor.
     """
 
     percent: bool = True
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the floor."""
+        check_nonnegative("floor", self.floor)
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""
         source = "keras.losses.MeanAbsolutePercentageError"
-        return Facts(accepts="same", targets="nonzero", source=source)
+        return Facts(accepts="same", targets="any" if self.floor else "nonzero", source=source)
 
     def values(
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> Array:
         """Return one value per element."""
-        return self._factor * xp.abs((outputs[0] - targets) / targets)
+        return self._factor * xp.abs((outputs[0] - targets) / self._size(xp, targets))
 
     def gradient(
         self,
@@ -82,8 +89,12 @@ class AbsolutePercentageError(AbstractLoss):
         coefficients: Array,
     ) -> tuple[Array, ...]:
         """Return c·100·sign(o − t)/|t|."""
-        slope = xp.sign(outputs[0] - targets) / xp.abs(targets)
+        slope = xp.sign(outputs[0] - targets) / self._size(xp, targets)
         return (coefficients * self._factor * slope,)
+
+    def _size(self, xp: ArrayLibrary, targets: Array) -> Array:
+        size = xp.abs(targets)
+        return xp.maximum(size, xp.full_like(size, self.floor)) if self.floor else size
 
     @property
     def _factor(self) -> float:

@@ -5,6 +5,6 @@
 and gradient; `preset.term("output")` is the same loss in an `Objective`.
 """
 
-from lossledger.presets import torch
+from lossledger.presets import keras, monai, torch
 
-__all__ = ["torch"]
+__all__ = ["keras", "monai", "torch"]
