@@ -8,6 +8,7 @@ has the derivative a_c − p_c·Σ_k a_k for logit c, where a_c = t_c·w_c·h'(l
 from lossledger._array import ArrayLibrary
 from lossledger._errors import ShapeError
 from lossledger._typing import Array, Callable, Sequence
+from lossledger.frames import NamedArray, align
 from lossledger.losses._base import Facts, Inputs
 
 Link = Callable[[Array], Array]
@@ -116,6 +117,25 @@ def by_class(
             f"Pass one number a class to {name}, in the order of the class axis",
         )
     return along_class(xp, xp.asarray(numbers, xp.dtype(like), like), inputs)
+
+
+def by_axes(xp: ArrayLibrary, name: str, numbers: NamedArray, like: Array, inputs: Inputs) -> Array:
+    """Return a setting over named axes, shaped so that it multiplies elements.
+
+    Raises:
+        ShapeError: If an axis is not one of the outputs', or has another length.
+    """
+    array = xp.asarray(numbers.array, xp.dtype(like), like)
+    lengths = dict(zip(inputs.frame.axes, inputs.frame.shape, strict=True))
+    pairs = list(zip(numbers.axes, array.shape, strict=True))
+    if any(a not in lengths or n not in (1, lengths[a]) for a, n in pairs):
+        raise ShapeError(
+            f"`{name}` must have axes and lengths of the outputs",
+            f"Found {', '.join(f'{a} {n}' for a, n in pairs)} beside {inputs.frame}",
+            "An axis is misspelled, or a class was forgotten",
+            f"Name the axes of {name} as in the term's `axes`",
+        )
+    return align(xp, NamedArray(array, tuple(numbers.axes)), inputs.frame)
 
 
 def at_labels(xp: ArrayLibrary, along: Array, targets: Array, inputs: Inputs) -> Array:

@@ -6,15 +6,17 @@ kink as a share of the slope above it: 0, or 1 as in torch's clamp.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lossledger._array import ArrayLibrary
-from lossledger._errors import DomainError
+from lossledger._errors import DomainError, ShapeError
 from lossledger._typing import Array
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
-from lossledger.losses._checks import check_finite, check_probability
+from lossledger.losses._checks import check_choice, check_finite, check_probability
 from lossledger.losses._hinges import hinge, hinge_slope, pair_margins, pair_weights
 from lossledger.losses._rows import indicators, pick, row_facts
-from lossledger.losses.steps import AbstractStep
+
+LabelsAre = Literal["counts", "lists"]
 
 
 @dataclass(frozen=True)
@@ -192,15 +194,25 @@ class MultilabelMargin(AbstractLoss):
     t_c says how often class c is wanted: 0 or 1, as a rule. With a_cj = t_c·1[t_j=0] where
     that hinge is above 0, else 0: ∂/∂z_i = (Σ_c a_ci − Σ_j a_ij)/K.
 
-    Source: torch.nn.functional.multilabel_margin_loss, whose targets are lists of classes
-    (see `LabelLists`).
+    Args:
+        targets_are: "counts" t, or "lists" of class indices along the class axis, each ended
+            by −1 (what stands behind it is not read).
+
+    Source: torch.nn.functional.multilabel_margin_loss, whose targets are lists.
     """
+
+    targets_are: LabelsAre = "counts"
+
+    def __post_init__(self) -> None:
+        """Check the form of the targets."""
+        check_choice("targets_are", self.targets_are, ("counts", "lists"))
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""
+        lists = self.targets_are == "lists"
         return Facts(
-            accepts="same",
-            targets="nonnegative",
+            accepts="free" if lists else "same",
+            targets="any" if lists else "nonnegative",
             removes=("class",),
             source="torch.nn.functional.multilabel_margin_loss",
         )
@@ -209,10 +221,10 @@ class MultilabelMargin(AbstractLoss):
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> Array:
         """Return one value per row."""
-        axis = inputs.class_axis
-        pairs = hinge(xp, pair_margins(xp, outputs[0], axis, 1.0))
-        sums = xp.sum(self._weights(xp, targets, axis) * pairs, axis=(axis, axis + 1))
-        return sums / outputs[0].shape[axis]
+        z, axis = outputs[0], inputs.class_axis
+        pairs = hinge(xp, pair_margins(xp, z, axis, 1.0))
+        weights = self._weights(xp, z, targets, inputs)
+        return xp.sum(weights * pairs, axis=(axis, axis + 1)) / z.shape[axis]
 
     def gradient(
         self,
@@ -225,47 +237,46 @@ class MultilabelMargin(AbstractLoss):
         """Return c·(Σ_c a_ci − Σ_j a_ij)/K."""
         z, axis = outputs[0], inputs.class_axis
         above = hinge_slope(xp, pair_margins(xp, z, axis, 1.0))
-        row = _pull_pairs(xp, self._weights(xp, targets, axis) * above, axis)
+        row = _pull_pairs(xp, self._weights(xp, z, targets, inputs) * above, axis)
         return (row * xp.expand(coefficients, axis) / z.shape[axis],)
 
-    def _weights(self, xp: ArrayLibrary, targets: Array, axis: int) -> Array:
-        others = xp.astype(targets == 0, xp.dtype(targets))
-        return pair_weights(xp, targets, others, axis)
+    def _weights(self, xp: ArrayLibrary, z: Array, targets: Array, inputs: Inputs) -> Array:
+        """Return t_c·1[t_j=0] over pairs of classes."""
+        t = targets
+        if self.targets_are == "lists":
+            t = _count_lists(xp, xp.astype(targets, xp.dtype(z)), inputs)
+        return pair_weights(xp, t, xp.astype(t == 0, xp.dtype(z)), inputs.class_axis)
 
 
-@dataclass(frozen=True)
-class LabelLists(AbstractStep):
-    """Lists of class indices along the class axis, each ended by −1, to counts of each class.
+def _count_lists(xp: ArrayLibrary, lists: Array, inputs: Inputs) -> Array:
+    """Return how often each class is listed before the first −1."""
+    axis, classes = inputs.class_axis, inputs.frame.length("class")
+    _check_lists(xp, lists, inputs)
+    ended = xp.cumsum(xp.astype(lists < 0, xp.dtype(lists)), axis) > 0
+    listed = xp.where(ended, xp.full_like(lists, -1), lists)
+    names = xp.astype(xp.arange(classes, lists), xp.dtype(lists))
+    names = xp.reshape(names, (classes, *(1,) * (len(inputs.frame.axes) - axis - 1)))
+    hot = xp.expand(listed, axis + 1) == names
+    return xp.sum(xp.astype(hot, xp.dtype(lists)), axis=axis)
 
-    What stands behind the first −1 is not read. The derivative is 0.
-    """
 
-    def apply(self, xp: ArrayLibrary, x: Array, inputs: Inputs) -> Array:
-        """Return how often each class is listed.
-
-        Raises:
-            DomainError: If a label is neither a class nor −1, and can be read.
-        """
-        axis, classes = inputs.class_axis, inputs.frame.length("class")
-        bad = xp.any((x < -1) | (x >= classes))
-        if xp.readable(bad) and bool(bad):
-            raise DomainError(
-                f"Lists of labels must hold class indices from 0 to {classes - 1}, ended by −1",
-                f"Found labels from {float(xp.min(x)):g} to {float(xp.max(x)):g}",
-                "Labels start at 1, or the lists are padded with another number",
-                "Shift the labels, and pad the lists with −1",
-            )
-        ended = xp.cumsum(xp.astype(x < 0, xp.dtype(x)), axis) > 0
-        listed = xp.where(ended, xp.full_like(x, -1), x)
-        names = xp.astype(xp.arange(classes, x), xp.dtype(x))
-        rank = len(x.shape)
-        names = xp.reshape(names, (classes, *(1,) * (rank - axis - 1)))
-        hot = xp.expand(listed, axis + 1) == names
-        return xp.sum(xp.astype(hot, xp.dtype(x)), axis=axis)
-
-    def pull(self, xp: ArrayLibrary, x: Array, inputs: Inputs, slope: Array) -> Array:
-        """Return 0: lists do not change by degrees."""
-        return xp.full_like(slope, 0)
+def _check_lists(xp: ArrayLibrary, lists: Array, inputs: Inputs) -> None:
+    if tuple(lists.shape) != inputs.frame.shape:
+        raise ShapeError(
+            "Lists of labels must have the shape of the outputs",
+            f"Found lists {tuple(lists.shape)} beside outputs {inputs.frame}",
+            "The lists are shorter than the number of classes",
+            "Pad them with −1 to the number of classes",
+        )
+    classes = inputs.frame.length("class")
+    bad = xp.any((lists < -1) | (lists >= classes))
+    if xp.readable(bad) and bool(bad):
+        raise DomainError(
+            f"Lists of labels must hold class indices from 0 to {classes - 1}, ended by −1",
+            f"Found labels from {float(xp.min(lists)):g} to {float(xp.max(lists)):g}",
+            "Labels start at 1, or the lists are padded with another number",
+            "Shift the labels, and pad the lists with −1",
+        )
 
 
 def _pull_pairs(xp: ArrayLibrary, slopes: Array, axis: int) -> Array:
