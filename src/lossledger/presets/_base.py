@@ -127,6 +127,10 @@ class AbstractPreset(metaclass=PresetType):
         """Reshape arrays as the library does, and refuse what it would misread."""
         return given
 
+    def lay_out(self, values: Array, given: Given) -> Array:
+        """Give an unreduced array the library's shape: no axis may change its numbers."""
+        return values
+
     def __call__(
         self,
         outputs: Outputs,
@@ -151,7 +155,8 @@ class AbstractPreset(metaclass=PresetType):
         watch = Watch(call.xp)
         arrays = tuple(call.outputs[n] for n in term.outputs)
         goal = None if term.target is None else call.targets[term.target]
-        return unreduced(prepare(term, arrays, goal, call.weights[term.name], watch), watch)
+        found = unreduced(prepare(term, arrays, goal, call.weights[term.name], watch), watch)
+        return self.lay_out(found, given)
 
     def value_and_grad(
         self,
