@@ -21,7 +21,6 @@ from lossledger.losses.focal import Asymmetric, Focal, Poly1, QualityFocal
 from lossledger.losses.focal_product import ProductFocal
 from lossledger.losses.hinges import (
     HingeEmbedding,
-    LabelLists,
     MarginRanking,
     MultilabelMargin,
     MultiMargin,
@@ -88,7 +87,6 @@ __all__ = [
     "Jaccard",
     "JensenShannon",
     "KLDivergence",
-    "LabelLists",
     "LaplaceNLL",
     "LoadBalance",
     "LogCosh",
