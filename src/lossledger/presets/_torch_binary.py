@@ -30,6 +30,8 @@ from lossledger.reductions import Chain, Mean, Sum
 _WEIGHT = "The mean divides by the number of elements, whatever their weights."
 _REFUSES = "torch refuses it"
 _BROADCASTS = "torch broadcasts them to one shape without a word"
+# torch keeps its 1e-12 in float32, also for outputs in float64.
+_EPSILON = 9.999999960041972e-13
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class BCELoss(AbstractTorch):
         """Clamped cross entropy over all elements."""
         chain = reduced(self.reduction, mean_of(self.weight))
         by = by_class(self.weight, axes, given, "weight")
-        return Recipe(ClampedBinaryCrossEntropy(), chain, self.reduction == "none", by)
+        loss = ClampedBinaryCrossEntropy(epsilon=_EPSILON)
+        return Recipe(loss, chain, self.reduction == "none", by)
 
 
 @dataclass(frozen=True)
