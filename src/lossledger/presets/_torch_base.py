@@ -14,6 +14,8 @@ from lossledger.reductions import Chain, Mean, Sum
 
 Reduction = Literal["mean", "sum", "none"]
 Weight = Sequence[float] | Array | None
+# torch keeps its 1e-12 in float32, also for outputs in float64.
+EPSILON = 9.999999960041972e-13
 
 
 class AbstractTorch(AbstractPreset):

@@ -15,6 +15,7 @@ from lossledger.losses import (
 )
 from lossledger.presets._base import Given, Recipe
 from lossledger.presets._torch_base import (
+    EPSILON,
     AbstractTorch,
     Reduction,
     Weight,
@@ -30,8 +31,6 @@ from lossledger.reductions import Chain, Mean, Sum
 _WEIGHT = "The mean divides by the number of elements, whatever their weights."
 _REFUSES = "torch refuses it"
 _BROADCASTS = "torch broadcasts them to one shape without a word"
-# torch keeps its 1e-12 in float32, also for outputs in float64.
-_EPSILON = 9.999999960041972e-13
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class BCELoss(AbstractTorch):
         """Clamped cross entropy over all elements."""
         chain = reduced(self.reduction, mean_of(self.weight))
         by = by_class(self.weight, axes, given, "weight")
-        loss = ClampedBinaryCrossEntropy(epsilon=_EPSILON)
+        loss = ClampedBinaryCrossEntropy(epsilon=EPSILON)
         return Recipe(loss, chain, self.reduction == "none", by)
 
 

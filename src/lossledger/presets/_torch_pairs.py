@@ -8,7 +8,14 @@ from lossledger._errors import ShapeError
 from lossledger._typing import Axes
 from lossledger.losses import CosineEmbedding, HingeEmbedding, MarginRanking, TripletMargin
 from lossledger.presets._base import Given, Recipe
-from lossledger.presets._torch_base import AbstractTorch, Reduction, full_name, reduced, vectors
+from lossledger.presets._torch_base import (
+    EPSILON,
+    AbstractTorch,
+    Reduction,
+    full_name,
+    reduced,
+    vectors,
+)
 from lossledger.reductions import Mean
 
 _BROADCASTS = "torch broadcasts them to one shape without a word"
@@ -41,7 +48,7 @@ class CosineEmbeddingLoss(AbstractTorch):
 
     def recipe(self, axes: Axes, given: Given | None) -> Recipe:
         """Cosine of two vectors, over pairs."""
-        loss = CosineEmbedding(self.margin, epsilon=1e-12, kink=1.0)
+        loss = CosineEmbedding(self.margin, epsilon=EPSILON, kink=1.0)
         return Recipe(loss, reduced(self.reduction, Mean()), self.reduction == "none")
 
 
