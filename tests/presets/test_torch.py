@@ -8,25 +8,19 @@ import numpy as np
 import pytest
 import torch
 from conformance import Case, check_loss, losses, torch_call
+from torch_grid import REDUCTIONS, also_jax
 
 from lossledger.presets import torch as presets
 
 RNG = np.random.default_rng(0)
-REDUCTIONS = ("mean", "sum", "none")
 WEIGHT = [1.0, 2.0, 5.0, 0.5]
 ZERO = [1.0, 0.0, 5.0, 0.5]
-WAYS = ("numpy", "torch")
 SIZES = {"row": (4,), "rows": (6, 4), "sequence": (3, 4, 5), "image": (2, 4, 3, 5)}
 
 
 def tensor(weight: Any, dtype: Any = torch.float64) -> Any:
     """Return a weight as torch wants it."""
     return None if weight is None else torch.tensor(weight, dtype=dtype)
-
-
-def also_jax(index: int, every: int) -> tuple[str, ...]:
-    """Add JAX, which is slow, to some of the cases."""
-    return (*WAYS, "jax") if index % every == 0 else WAYS
 
 
 def labels(size: tuple[int, ...], ignored: int | None = None) -> Any:
@@ -58,7 +52,7 @@ def cross_entropy() -> list[Case]:
         options = {"reduction": reduction, "label_smoothing": smoothing}
         theirs = torch.nn.CrossEntropyLoss(tensor(weight), **options)
         ours = presets.CrossEntropyLoss(weight, **options)
-        ways = also_jax(i, 50)
+        ways = also_jax(i)
         cases.append(Case("CrossEntropyLoss", ours, torch_call(theirs), (z,), targets, ours=ways))
     for reduction in REDUCTIONS:
         options = {"reduction": reduction, "ignore_index": 2}
@@ -84,7 +78,7 @@ def nll() -> list[Case]:
         options = {"reduction": reduction, "ignore_index": ignored}
         theirs = torch.nn.NLLLoss(tensor(weight), **options)
         ours = presets.NLLLoss(weight, **options)
-        ways = also_jax(i, 50)
+        ways = also_jax(i)
         cases.append(Case("NLLLoss", ours, torch_call(theirs), (x,), targets, ours=ways))
     return cases
 
@@ -103,7 +97,7 @@ def multi_margin() -> list[Case]:
         options = {"p": p, "margin": margin, "reduction": reduction}
         theirs = torch_call(torch.nn.MultiMarginLoss(weight=tensor(weight), **options))
         ours = presets.MultiMarginLoss(weight=weight, **options)
-        ways = also_jax(i, 50)
+        ways = also_jax(i)
         cases.append(Case("MultiMarginLoss", ours, theirs, (z,), labels(size), ours=ways))
     tied = Case(
         "MultiMarginLoss",
@@ -124,7 +118,7 @@ def multilabel_margin() -> list[Case]:
         z = RNG.normal(size=targets.shape)
         ours = presets.MultiLabelMarginLoss(reduction)
         theirs = torch_call(torch.nn.MultiLabelMarginLoss(reduction=reduction))
-        ways = also_jax(len(cases), 5)
+        ways = also_jax(len(cases))
         cases.append(Case("MultiLabelMarginLoss", ours, theirs, (z,), targets, ours=ways))
     return cases
 

@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 import torch
 from conformance import Case, check_loss, losses, torch_call
+from torch_grid import REDUCTIONS, SIZES, also_jax
 
 from lossledger.presets import torch as presets
 
 RNG = np.random.default_rng(1)
-REDUCTIONS = ("mean", "sum", "none")
-WAYS = ("numpy", "torch")
-SIZES: dict[str, tuple[int, ...]] = {
-    "number": (),
-    "row": (4,),
-    "rows": (6, 4),
-    "image": (2, 3, 5, 4),
-}
 # What broadcasts to the outputs, from the last axis on; 0 takes an element out.
 WEIGHTS: dict[str, Any] = {
     "none": None,
@@ -44,11 +37,6 @@ def fits(weight: Any, size: tuple[int, ...]) -> bool:
 def tensor(weight: Any) -> Any:
     """Return a weight as torch wants it."""
     return None if weight is None else torch.from_numpy(weight)
-
-
-def also_jax(index: int, every: int = 30) -> tuple[str, ...]:
-    """Add JAX, which is slow, to some of the cases."""
-    return (*WAYS, "jax") if index % every == 0 else WAYS
 
 
 def targets_of(size: tuple[int, ...], soft: bool) -> Any:
@@ -95,7 +83,7 @@ def bce_with_logits() -> list[Case]:
                 tensor(weight), pos_weight=tensor(positive), **options
             )
             ours = presets.BCEWithLogitsLoss(weight, pos_weight=positive, **options)
-            y, ways = targets_of(size, soft=i % 2 == 0), also_jax(len(cases), 40)
+            y, ways = targets_of(size, soft=i % 2 == 0), also_jax(len(cases))
             cases.append(Case("BCEWithLogitsLoss", ours, torch_call(theirs), (z,), y, ours=ways))
     return cases
 
@@ -123,7 +111,7 @@ def soft_margin() -> list[Case]:
         z, y = np.asarray(RNG.normal(size=size) * 30), np.asarray(RNG.choice([-1.0, 1.0], size))
         theirs = torch_call(torch.nn.SoftMarginLoss(reduction=reduction))
         ours = presets.SoftMarginLoss(reduction)
-        cases.append(Case("SoftMarginLoss", ours, theirs, (z,), y, ours=also_jax(i, 11)))
+        cases.append(Case("SoftMarginLoss", ours, theirs, (z,), y, ours=also_jax(i)))
     beyond = Case(
         "SoftMarginLoss",
         presets.SoftMarginLoss(),
@@ -170,7 +158,7 @@ def focal() -> list[Case]:
         x, y = RNG.normal(size=SIZES[shape]) * 3, targets_of(SIZES[shape], soft)
         ours = presets.sigmoid_focal_loss(alpha, gamma, reduction)
         theirs = focal_by_hand(alpha, gamma, reduction)
-        cases.append(Case("sigmoid_focal_loss", ours, theirs, (x,), y, ours=also_jax(i, 60)))
+        cases.append(Case("sigmoid_focal_loss", ours, theirs, (x,), y, ours=also_jax(i)))
     return cases
 
 

@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 import torch
 from conformance import Case, check_loss, losses, torch_call
+from torch_grid import REDUCTIONS, SIZES, also_jax
 
 from lossledger.presets import torch as presets
 
 RNG = np.random.default_rng(3)
-REDUCTIONS = ("mean", "sum", "none")
-WAYS = ("numpy", "torch")
-SIZES: dict[str, tuple[int, ...]] = {"number": (), "row": (4,), "rows": (6, 4), "image": (2, 3, 4)}
-
-
-def also_jax(index: int, every: int) -> tuple[str, ...]:
-    """Add JAX, which is slow, to some of the cases."""
-    return (*WAYS, "jax") if index % every == 0 else WAYS
 
 
 def signs(size: tuple[int, ...]) -> Any:
@@ -38,7 +31,7 @@ def cosine() -> list[Case]:
         ours = presets.CosineEmbeddingLoss(**options)
         pair = RNG.normal(size=size), RNG.normal(size=size)
         y = signs(size[:-1])
-        cases.append(Case("CosineEmbeddingLoss", ours, theirs, pair, y, ours=also_jax(i, 17)))
+        cases.append(Case("CosineEmbeddingLoss", ours, theirs, pair, y, ours=also_jax(i)))
     a = np.array([[1.0, 0.0], [0.0, 0.0], [1e-7, 1e-7], [3.0, 4.0], [0.0, 0.0], [1e-3, 0.0]])
     b = np.array([[0.0, 2.0], [1.0, 1.0], [1.0, 2.0], [3.0, 4.0], [0.0, 0.0], [1e-3, 1e-3]])
     for reduction, sign in itertools.product(REDUCTIONS, (-1.0, 1.0)):
@@ -59,7 +52,7 @@ def hinge_embedding() -> list[Case]:
         ours = presets.HingeEmbeddingLoss(**options)
         x = np.asarray(RNG.choice([0.0, 0.3, 0.5, 1.0, 2.0, -0.5], size))
         y = signs(size)
-        cases.append(Case("HingeEmbeddingLoss", ours, theirs, (x,), y, ours=also_jax(i, 23)))
+        cases.append(Case("HingeEmbeddingLoss", ours, theirs, (x,), y, ours=also_jax(i)))
     return cases
 
 
@@ -73,7 +66,7 @@ def margin_ranking() -> list[Case]:
         theirs = torch_call(torch.nn.MarginRankingLoss(**options))
         ours = presets.MarginRankingLoss(**options)
         pair = [np.asarray(RNG.choice([0.0, 0.5, 1.0, -2.0], size)) for _ in range(2)]
-        y, ways = signs(size), also_jax(i, 35)
+        y, ways = signs(size), also_jax(i)
         cases.append(Case("MarginRankingLoss", ours, theirs, tuple(pair), y, ours=ways))
     return cases
 
@@ -96,7 +89,7 @@ def triplet_margin() -> list[Case]:
         options = {"margin": margin, "p": p, "eps": eps, "swap": swap, "reduction": reduction}
         theirs = torch_call(torch.nn.TripletMarginLoss(**options))
         ours = presets.TripletMarginLoss(**options)
-        points, ways = triplets(SIZES[shape]), also_jax(i, 71)
+        points, ways = triplets(SIZES[shape]), also_jax(i)
         cases.append(Case("TripletMarginLoss", ours, theirs, points, ours=ways))
     images = Case(
         "TripletMarginLoss",

@@ -9,23 +9,11 @@ import numpy as np
 import pytest
 import torch
 from conformance import Case, check_loss, losses, torch_call
+from torch_grid import REDUCTIONS, SIZES, also_jax
 
 from lossledger.presets import torch as presets
 
 RNG = np.random.default_rng(2)
-REDUCTIONS = ("mean", "sum", "none")
-WAYS = ("numpy", "torch")
-SIZES: dict[str, tuple[int, ...]] = {
-    "number": (),
-    "row": (4,),
-    "rows": (6, 4),
-    "image": (2, 3, 5, 4),
-}
-
-
-def also_jax(index: int, every: int) -> tuple[str, ...]:
-    """Add JAX, which is slow, to some of the cases."""
-    return (*WAYS, "jax") if index % every == 0 else WAYS
 
 
 def residuals(loss: str, options: dict[str, tuple[float, ...]]) -> list[Case]:
@@ -39,7 +27,7 @@ def residuals(loss: str, options: dict[str, tuple[float, ...]]) -> list[Case]:
         x = y + RNG.choice([0.0, 0.5, -0.5, 1.0, -1.0, 3.0, 0.2], size)
         theirs = torch_call(getattr(torch.nn, loss)(**settings))
         ours = getattr(presets, loss)(**settings)
-        cases.append(Case(loss, ours, theirs, (x,), y, ours=also_jax(i, 20)))
+        cases.append(Case(loss, ours, theirs, (x,), y, ours=also_jax(i)))
     return cases
 
 
@@ -70,7 +58,7 @@ def divergence() -> list[Case]:
         theirs = torch_call(quiet(torch.nn.KLDivLoss(**options)))
         ours = presets.KLDivLoss(**options)
         goal = np.log(t) if log_target else t
-        cases.append(Case("KLDivLoss", ours, theirs, (x,), np.asarray(goal), ours=also_jax(i, 11)))
+        cases.append(Case("KLDivLoss", ours, theirs, (x,), np.asarray(goal), ours=also_jax(i)))
     return cases
 
 
@@ -87,7 +75,7 @@ def poisson() -> list[Case]:
         options = {"log_input": log_input, "full": full, "eps": eps, "reduction": reduction}
         theirs = torch_call(torch.nn.PoissonNLLLoss(**options))
         ours = presets.PoissonNLLLoss(**options)
-        cases.append(Case("PoissonNLLLoss", ours, theirs, (x,), y, ours=also_jax(i, 30)))
+        cases.append(Case("PoissonNLLLoss", ours, theirs, (x,), y, ours=also_jax(i)))
     return cases
 
 
@@ -108,7 +96,7 @@ def gaussian() -> list[Case]:
         module = torch.nn.GaussianNLLLoss(**options)
         theirs = torch_call(lambda mean, var, y, module=module: module(mean, y, var))
         ours = presets.GaussianNLLLoss(**options)
-        ways = also_jax(i, 30) if form == "own" else ("torch",)
+        ways = also_jax(i) if form == "own" else ("torch",)
         cases.append(Case("GaussianNLLLoss", ours, theirs, (x, var), y, ours=ways))
     return cases
 

@@ -152,6 +152,16 @@ def along_class(xp: ArrayLibrary, by_class: Array, inputs: Inputs) -> Array:
     return xp.reshape(by_class, tuple(-1 if i == axis else 1 for i in range(rank)))
 
 
+def row_mass(xp: ArrayLibrary, targets: Array, inputs: Inputs) -> Array | float:
+    """Return what a row weighs where class weights multiply inside its value: Σ_c t_c·w_c."""
+    if inputs.class_weight is None:
+        return 1.0
+    along = along_class(xp, inputs.class_weight, inputs)
+    if inputs.form == "index":
+        return at_labels(xp, along, targets, inputs)
+    return xp.sum(targets * along, axis=inputs.class_axis)
+
+
 def _weighted(xp: ArrayLibrary, soft: Array, inputs: Inputs) -> Array:
     if inputs.class_weight is None:
         return soft

@@ -11,7 +11,7 @@ from lossledger._typing import Array, Sequence
 from lossledger.frames import NamedArray
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
 from lossledger.losses._checks import check_probability
-from lossledger.losses._rows import by_axes, by_class, row_gradient, row_values
+from lossledger.losses._rows import by_axes, by_class, row_gradient, row_mass, row_values
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class CrossEntropy(AbstractLoss):
         log_p = self._log_p(xp, outputs[0], inputs)
         value = row_values(xp, log_p, targets, inputs, lambda x: -x, self.label_smoothing)
         if self.z_loss:
-            value = value + self.z_loss * xp.logsumexp(outputs[0], inputs.class_axis) ** 2
+            square = xp.logsumexp(outputs[0], inputs.class_axis) ** 2
+            value = value + self.z_loss * square * row_mass(xp, targets, inputs)
         return value
 
     def gradient(
@@ -86,6 +87,7 @@ class CrossEntropy(AbstractLoss):
         )  # fmt: skip
         if self.z_loss:
             scale = 2 * self.z_loss * xp.logsumexp(outputs[0], inputs.class_axis) * coefficients
+            scale = scale * row_mass(xp, targets, inputs)
             row = row + xp.exp(log_p) * xp.expand(scale, inputs.class_axis)
         return (row,)
 
