@@ -166,8 +166,13 @@ def torch_call(f: Callable[..., Any]) -> Callable[..., tuple[Any, Sequence[Any]]
     return theirs
 
 
-def jax_call(f: Callable[..., Any]) -> Callable[..., tuple[Any, Sequence[Any]]]:
-    """Make `theirs` of a JAX function of (*outputs, targets), with 64-bit types and jax.grad."""
+def jax_call(
+    f: Callable[..., Any], compiled: bool = True
+) -> Callable[..., tuple[Any, Sequence[Any]]]:
+    """Make `theirs` of a JAX function of (*outputs, targets), with 64-bit types and jax.grad.
+
+    Compiled as a whole it takes less time than function by function.
+    """
 
     @functools.wraps(f)
     def theirs(outputs: tuple[Any, ...], targets: Any, *rest: Any) -> tuple[Any, Sequence[Any]]:
@@ -177,12 +182,14 @@ def jax_call(f: Callable[..., Any]) -> Callable[..., tuple[Any, Sequence[Any]]]:
             goal = [] if targets is None else [jax.numpy.asarray(targets)]
             more = [jax.numpy.asarray(r) for r in rest if r is not None]
 
-            def value(leaves: Any) -> Any:
-                return f(*leaves, *goal, *more)
+            def total(leaves: Any) -> Any:
+                value = f(*leaves, *goal, *more)
+                return value.sum(), value
 
+            both = jax.value_and_grad(total, has_aux=True)
             leaves = tuple(jax.numpy.asarray(o) for o in outputs)
-            slopes = jax.grad(lambda x: value(x).sum())(leaves)
-            return np.asarray(value(leaves)), [np.asarray(s) for s in slopes]
+            (_, value), slopes = (jax.jit(both) if compiled else both)(leaves)
+            return np.asarray(value), [np.asarray(s) for s in slopes]
 
     return theirs
 

@@ -1,40 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presets of optax.losses against optax itself: losses of elements and of softmax rows."""
+"""Presets of optax.losses against optax itself: losses of elements."""
 
-import functools
 import itertools
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import optax.losses
 import pytest
-from conformance import Case, check_loss, jax_call, losses
-
-from lossledger.presets import optax as presets
+from conformance import Case, check_loss, losses
+from optax_cases import case_of
 
 RNG = np.random.default_rng(0)
 SHAPES = ((7,), (2, 3, 4))
-TURNS: Any = defaultdict(itertools.count)
-REDUCTIONS: dict[str, Callable[[Any], Any]] = {
-    "mean": lambda x: x.mean(),
-    "none": lambda x: x,
-    "sum": lambda x: x.sum(),
-}
-
-
-def case_of(name: str, outputs: Any, targets: Any = None, ours: Any = None, **options: Any) -> Case:
-    """One case, with the reductions in turn; a loss's first is run in JAX too."""
-    turn = next(TURNS[name])
-    reduction, last = list(REDUCTIONS.items())[turn % 3]
-    preset = getattr(presets, name)(reduction=reduction, **options)
-    function = functools.partial(getattr(optax.losses, name), **options)
-    theirs = jax_call(lambda *arrays: last(function(*arrays)))
-    if ours is None:
-        ours = ("numpy", "jax") if turn == 0 else ("numpy", "torch") if turn % 3 else ("numpy",)
-    given = outputs if isinstance(outputs, tuple) else (outputs,)
-    return Case(name, preset, theirs, given, targets, ours=ours)
+FOCUS = ((0.0, 0.25), (0.5, None), (2.0, 0.25))
 
 
 def residuals() -> Iterator[Case]:
@@ -57,7 +34,7 @@ def elements() -> Iterator[Case]:
         z.reshape(-1)[0] = 0
         for y in (hard, hard.astype(int), soft):
             yield case_of("sigmoid_binary_cross_entropy", z, y)
-        for y, gamma, alpha in itertools.product((hard, soft), (0.0, 0.5, 2.0), (None, 0.25)):
+        for y, (gamma, alpha) in itertools.product((hard, soft), FOCUS):
             yield case_of("sigmoid_focal_loss", z, y, gamma=gamma, alpha=alpha)
         signs = 2 * hard - 1
         edge = z.copy()

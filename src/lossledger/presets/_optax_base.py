@@ -113,6 +113,23 @@ def check_same(given: Given, name: str) -> None:
         )
 
 
+def check_labels(given: Given, class_axes: tuple[int, ...], name: str) -> None:
+    """Refuse labels that are not integers over the axes other than the classes'.
+
+    Raises:
+        ShapeError: If they have other axes.
+    """
+    shape, found = tuple(given.outputs[0].shape), tuple(given.targets.shape)
+    rows = tuple(n for i, n in enumerate(shape) if i not in class_axes)
+    if found != rows:
+        raise ShapeError(
+            f"Labels of {name} must have the axes of the outputs without the class axis",
+            f"Found outputs {shape} and labels {found} where {rows} is asked for",
+            "Labels are one-hot encoded, or optax would broadcast them",
+            f"Pass integers of shape {rows}",
+        )
+
+
 def check_single(axis: Axis, name: str) -> None:
     """Refuse a term over several class axes.
 

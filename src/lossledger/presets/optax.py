@@ -22,17 +22,51 @@ from lossledger.losses import (
 )
 from lossledger.presets._base import Given, Recipe
 from lossledger.presets._optax_base import AbstractOptax, check_same
+from lossledger.presets._optax_rows import (
+    convex_kl_divergence,
+    generalized_kl_divergence,
+    kl_divergence,
+    kl_divergence_with_log_targets,
+    multiclass_hinge_loss,
+    multiclass_perceptron_loss,
+    multiclass_sparsemax_loss,
+    poly_loss_cross_entropy,
+    safe_softmax_cross_entropy,
+    softmax_cross_entropy,
+    softmax_cross_entropy_with_integer_labels,
+)
+from lossledger.presets._optax_vectors import (
+    cosine_distance,
+    cosine_similarity,
+    ntxent,
+    triplet_margin_loss,
+)
 
 __all__ = [
+    "convex_kl_divergence",
+    "cosine_distance",
+    "cosine_similarity",
+    "generalized_kl_divergence",
     "hinge_loss",
     "huber_loss",
+    "kl_divergence",
+    "kl_divergence_with_log_targets",
     "l2_loss",
     "log_cosh",
+    "multiclass_hinge_loss",
+    "multiclass_perceptron_loss",
+    "multiclass_sparsemax_loss",
+    "ntxent",
     "perceptron_loss",
+    "poly_loss_cross_entropy",
+    "safe_softmax_cross_entropy",
     "sigmoid_binary_cross_entropy",
     "sigmoid_focal_loss",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
     "sparsemax_loss",
     "squared_error",
+    "triplet_margin_loss",
 ]
 
 
