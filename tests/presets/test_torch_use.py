@@ -217,6 +217,8 @@ def test_weights_of_elements_are_no_weights_of_a_term() -> None:
 
 
 def test_focal_without_alpha() -> None:
-    """A negative alpha weighs no label."""
+    """An alpha of −1 weighs no label; others outside [0, 1] are refused, as torchvision does."""
     ours = presets.sigmoid_focal_loss(alpha=-1, gamma=0)(SIGNS, HALVES)
     np.testing.assert_allclose(ours, presets.BCEWithLogitsLoss(reduction="none")(SIGNS, HALVES))
+    with pytest.raises(ll.DomainError, match="`alpha` must lie in"):
+        presets.sigmoid_focal_loss(alpha=-0.5)(SIGNS, HALVES)

@@ -151,14 +151,14 @@ class SoftMarginLoss(AbstractTorch):
 
 @dataclass(frozen=True)
 class sigmoid_focal_loss(AbstractTorch):  # noqa: N801 - the function's own name
-    """torchvision.ops.sigmoid_focal_loss; alpha < 0 weighs no label."""
+    """torchvision.ops.sigmoid_focal_loss; alpha = −1 weighs no label."""
 
     alpha: float = 0.25
     gamma: float = 2
     reduction: Reduction = "none"
 
     library: ClassVar[str] = "torchvision"
-    version: ClassVar[str] = "0.28"
+    version: ClassVar[str] = "0.29"
     notes: ClassVar[tuple[str, ...]] = (
         "The default returns an array, unlike torch's own losses.",
         "Soft targets give a product of three soft factors, not a mean over hard labels.",
@@ -168,5 +168,5 @@ class sigmoid_focal_loss(AbstractTorch):  # noqa: N801 - the function's own name
 
     def recipe(self, axes: Axes, given: Given | None) -> Recipe:
         """Focal loss over all elements."""
-        loss = ProductFocal(self.gamma, None if self.alpha < 0 else self.alpha)
+        loss = ProductFocal(self.gamma, None if self.alpha == -1 else self.alpha)
         return Recipe(loss, reduced(self.reduction, Mean()), self.reduction == "none")
