@@ -172,8 +172,8 @@ class Foreground(AbstractLoss):
 
 
 def unmarked(xp: ArrayLibrary, marks: Array) -> Array:
-    """Return a mask of the elements whose mark is 0."""
-    return ~marks if xp.is_bool(marks) else marks == 0
+    """Return a mask of the elements whose mark is not 1."""
+    return ~marks if xp.is_bool(marks) else marks != 1
 
 
 def counted(xp: ArrayLibrary, targets: Array, ignore_index: int, axis: int) -> Array:

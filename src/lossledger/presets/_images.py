@@ -85,3 +85,26 @@ def check_planes(given: Given, library: str) -> None:
             "Summing over no axis is read by torch as summing over all of them, classes too",
             "Reshape rows to (batch, class, 1), which sums over nothing",
         )
+
+
+def by_channel(name: str, weights: Any) -> Any:
+    """Return a weight of torch's, of shape (class, 1, ...) or one number, as numbers.
+
+    Raises:
+        ShapeError: For another shape.
+    """
+    shape = tuple(getattr(weights, "shape", ()))
+    if weights is None or (all(n == 1 for n in shape[1:]) and len(shape) > 1):
+        found: Any = numbers(weights)
+        while isinstance(found, list) and isinstance(found[0], list):
+            found = [n for each in found for n in each]
+        return found
+    if shape in ((), (1,)):
+        one: Any = numbers(weights)
+        return float(one[0] if isinstance(one, list) else one)
+    raise ShapeError(
+        f"`{name}` must be one number, or have the shape (class, 1, 1)",
+        f"Found shape {shape}",
+        "torch lines it up with the last axes of the outputs, not with the classes",
+        f"Pass {name}.reshape(-1, 1, 1)",
+    )
