@@ -8,7 +8,6 @@ has the derivative a_c − p_c·Σ_k a_k for logit c, where a_c = t_c·w_c·h'(l
 from lossledger._array import ArrayLibrary
 from lossledger._errors import ShapeError
 from lossledger._typing import Array, Callable, Sequence
-from lossledger.frames import NamedArray, align
 from lossledger.losses._base import Facts, Inputs
 
 Link = Callable[[Array], Array]
@@ -119,23 +118,21 @@ def by_class(
     return along_class(xp, xp.asarray(numbers, xp.dtype(like), like), inputs)
 
 
-def by_axes(xp: ArrayLibrary, name: str, numbers: NamedArray, like: Array, inputs: Inputs) -> Array:
-    """Return a setting over named axes, shaped so that it multiplies elements.
+def by_place(xp: ArrayLibrary, name: str, numbers: Array, like: Array, inputs: Inputs) -> Array:
+    """Return a setting with the axes of the outputs, of length 1 where its numbers are alike.
 
     Raises:
-        ShapeError: If an axis is not one of the outputs', or has another length.
+        ShapeError: If an axis has another length.
     """
-    array = xp.asarray(numbers.array, xp.dtype(like), like)
-    lengths = dict(zip(inputs.frame.axes, inputs.frame.shape, strict=True))
-    pairs = list(zip(numbers.axes, array.shape, strict=True))
-    if any(a not in lengths or n not in (1, lengths[a]) for a, n in pairs):
+    pairs = zip(numbers.shape, inputs.frame.shape, strict=True)
+    if any(n not in (1, length) for n, length in pairs):
         raise ShapeError(
-            f"`{name}` must have axes and lengths of the outputs",
-            f"Found {', '.join(f'{a} {n}' for a, n in pairs)} beside {inputs.frame}",
-            "An axis is misspelled, or a class was forgotten",
-            f"Name the axes of {name} as in the term's `axes`",
+            f"`{name}` of several axes must have the outputs' lengths, or 1",
+            f"Found shape {tuple(numbers.shape)} beside {inputs.frame}",
+            "A class was forgotten, or the axes are in another order",
+            f"Give {name} an axis for each of the outputs', of length 1 where it does not vary",
         )
-    return align(xp, NamedArray(array, tuple(numbers.axes)), inputs.frame)
+    return xp.asarray(numbers, xp.dtype(like), like)
 
 
 def at_labels(xp: ArrayLibrary, along: Array, targets: Array, inputs: Inputs) -> Array:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Sequence
-from lossledger.frames import NamedArray
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
 from lossledger.losses._checks import check_probability
-from lossledger.losses._rows import by_axes, by_class, row_gradient, row_mass, row_values
+from lossledger.losses._rows import by_class, by_place, row_gradient, row_mass, row_values
 
 
 @dataclass(frozen=True)
@@ -105,8 +104,8 @@ class BinaryCrossEntropy(AbstractLoss):
 
     Args:
         from_logits: Outputs are logits; False takes probabilities.
-        pos_weight: β, one number, one a class, or a `NamedArray` over axes of the outputs:
-            weight of the positive part.
+        pos_weight: β, weight of the positive part: one number, one a class, or an array
+            with the axes of the outputs, of length 1 where its numbers are alike.
         label_smoothing: ε in [0, 1]: y becomes (1 − ε)·y + ε/2.
         ignore_index: Target value whose elements have no weight.
 
@@ -114,7 +113,7 @@ class BinaryCrossEntropy(AbstractLoss):
     """
 
     from_logits: bool = True
-    pos_weight: float | Sequence[float] | NamedArray | None = None
+    pos_weight: float | Sequence[float] | Array | None = None
     label_smoothing: float = 0.0
     ignore_index: int | None = None
 
@@ -170,6 +169,6 @@ class BinaryCrossEntropy(AbstractLoss):
     def _pos_weight(self, xp: ArrayLibrary, like: Array, inputs: Inputs) -> Array | float:
         if self.pos_weight is None or isinstance(self.pos_weight, int | float):
             return 1.0 if self.pos_weight is None else float(self.pos_weight)
-        if isinstance(self.pos_weight, NamedArray):
-            return by_axes(xp, "pos_weight", self.pos_weight, like, inputs)
+        if len(getattr(self.pos_weight, "shape", ())) == len(like.shape):
+            return by_place(xp, "pos_weight", self.pos_weight, like, inputs)
         return by_class(xp, "pos_weight", self.pos_weight, like, inputs)

@@ -2,13 +2,13 @@
 """What the losses of torch have in common: three reductions, no sample weights, broadcasting."""
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Sequence
-from lossledger.frames import NamedArray
+from lossledger.frames import Frame, NamedArray, align
 from lossledger.presets._base import AbstractPreset, Given
 from lossledger.reductions import Chain, Mean, Sum
 
@@ -145,15 +145,8 @@ def weighted(given: Given, weight: Weight, axes: Axes, name: str) -> Given:
             "torch weighs a single number too",
             "Pass outputs[None] and targets[None], a batch of one",
         )
-    array = xp.asarray(weight, xp.dtype(like), like)
+    array = spread(given, weight, axes, name)
     shape = tuple(like.shape)
-    if not broadcasts(tuple(array.shape), shape):
-        raise ShapeError(
-            f"`{name}` must broadcast to the shape of the outputs, from the last axis on",
-            f"Found {name} {tuple(array.shape)} and outputs {shape}",
-            "torch would refuse it, or broadcast the loss to a larger shape",
-            f"Give {name} one number for each place on the last axis, or for each element",
-        )
     return replace(given, element_weight=NamedArray(xp.broadcast_to(array, shape), axes))
 
 
@@ -185,7 +178,25 @@ def by_class(weight: Weight, axes: Axes, given: Given | None, name: str) -> Weig
     )
 
 
-def trailing(weight: Any, axes: Axes) -> NamedArray:
-    """Name the axes of an array that broadcasts from the last axis on."""
-    rank = len(np.shape(weight))
-    return NamedArray(weight, axes[::-1][:rank][::-1])
+def spread(given: Given, weight: Weight, axes: Axes, name: str) -> Array:
+    """Give an array that broadcasts to the outputs all of their axes.
+
+    Raises:
+        ShapeError: If it does not broadcast.
+    """
+    xp, like = given.xp, given.outputs[0]
+    array = xp.asarray(weight, xp.dtype(like), like)
+    shape, rank = tuple(like.shape), len(array.shape)
+    if not broadcasts(tuple(array.shape), shape):
+        raise _too_large(name, tuple(array.shape), shape)
+    named = NamedArray(array, axes[::-1][:rank][::-1])
+    return align(xp, named, Frame(axes, shape))
+
+
+def _too_large(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> ShapeError:
+    return ShapeError(
+        f"`{name}` must broadcast to the shape of the outputs, from the last axis on",
+        f"Found {name} {found} and outputs {shape}",
+        "torch would refuse it, or broadcast the loss to a larger shape",
+        f"Give {name} one number for each place on the last axis, or for each element",
+    )

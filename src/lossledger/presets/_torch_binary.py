@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lossledger._typing import Axes
-from lossledger.frames import NamedArray
 from lossledger.losses import (
     Affine,
     BinaryCrossEntropy,
@@ -22,7 +21,7 @@ from lossledger.presets._torch_base import (
     by_class,
     mean_of,
     reduced,
-    trailing,
+    spread,
     vectors,
     weighted,
 )
@@ -92,11 +91,10 @@ class BCEWithLogitsLoss(AbstractTorch):
         loss = BinaryCrossEntropy(pos_weight=self._pos_weight(axes, given))
         return Recipe(loss, chain, self.reduction == "none", by)
 
-    def _pos_weight(self, axes: Axes, given: Given | None) -> NamedArray | None:
-        if self.pos_weight is None:
-            return None
-        by = by_class(self.pos_weight, axes, given, "pos_weight")
-        return trailing(self.pos_weight, axes if by is None else ("class",))
+    def _pos_weight(self, axes: Axes, given: Given | None) -> Weight:
+        if given is None or self.pos_weight is None:
+            return by_class(self.pos_weight, axes, given, "pos_weight")
+        return spread(given, self.pos_weight, axes, "pos_weight")
 
 
 @dataclass(frozen=True)
