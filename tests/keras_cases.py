@@ -99,11 +99,18 @@ def every_reduction(
     for place, (weight, mask) in enumerate(weights(left)):
         if forms is not None and place >= forms:
             return
-        for reduction in REDUCTIONS if forms is None else REDUCTIONS[1:5]:
+        for reduction in _chosen(forms):
             if reduction == "mean_with_sample_weight" and weight is not None and weight.ndim == 0:
                 continue
             given = {**options, "reduction": reduction}
             yield case(kind, given, outputs, targets, weight, mask, **rest)
+
+
+def _chosen(forms: int | None) -> tuple[str | None, ...]:
+    """Return reductions: all of them, or fewer where weights are tried less."""
+    if forms is None:
+        return REDUCTIONS
+    return ("mean", "none") if forms == 1 else REDUCTIONS[1:5]
 
 
 def in_jax(found: list[Case]) -> list[Case]:
@@ -122,11 +129,19 @@ def in_single(found: list[Case], every: int) -> list[Case]:
     return [replace(c, within=max(SINGLE, c.within)) for c in fit]
 
 
+def unaveraged(c: Case) -> bool:
+    """Whether nothing is divided, so that PyTorch's Keras stays in float64."""
+    weighted = c.sample_weight is not None or c.mask is not None
+    return c.preset.reduction in ("none", "sum") and not (weighted and _raises(c))
+
+
 def _raises(c: Case) -> bool:
     """Whether Keras multiplies a narrow weight by a mask in place."""
-    if c.sample_weight is None or c.mask is None:
+    if c.sample_weight is None or (c.mask is None and not c.preset.masking):
         return False
-    return c.sample_weight.size < c.mask.size
+    inner = c.targets.size if c.preset.masking else 0
+    masked = max(inner, 0 if c.mask is None else c.mask.size)
+    return c.sample_weight.size < masked
 
 
-__all__ = ["RNG", "TIGHT", "Case", "case", "every_reduction", "in_jax", "in_single"]
+__all__ = ["RNG", "TIGHT", "Case", "case", "every_reduction", "in_jax", "in_single", "unaveraged"]

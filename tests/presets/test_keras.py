@@ -4,12 +4,17 @@
 In float64, on TensorFlow, they are compared by `tests/tensorflow/test_presets_keras.py`.
 """
 
+import keras_cases_classes as classes
 import keras_cases_regression as regression
 import pytest
 from conformance import Case, check, losses
-from keras_cases import in_single
+from keras_cases import in_single, unaveraged
 
-CASES = in_single([*regression.CASES], every=5)
+CASES = [
+    *in_single([*regression.CASES, *classes.CASES], every=5),
+    *in_single(classes.ON_TORCH, every=2),
+    *[c for c in classes.ON_TORCH if unaveraged(c)],
+]
 
 
 @pytest.mark.parametrize("loss", losses(CASES))

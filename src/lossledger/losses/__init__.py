@@ -4,6 +4,7 @@
 from lossledger.losses._adapters import Elementwise
 from lossledger.losses._base import AbstractLoss, AbstractOverlapLoss, Facts, Inputs, Loss
 from lossledger.losses.boundary import Boundary
+from lossledger.losses.circle import Circle
 from lossledger.losses.clamped import ClampedBinaryCrossEntropy
 from lossledger.losses.classification import BinaryCrossEntropy, CrossEntropy
 from lossledger.losses.contrast import NTXent, SmoothTriplet
@@ -29,11 +30,18 @@ from lossledger.losses.likelihood import NegativeLogLikelihood, PointwiseKL
 from lossledger.losses.log_divergence import GeneralizedKL
 from lossledger.losses.margin import LDAM, Hinge, LogitAdjusted, MulticlassHinge, SquaredHinge
 from lossledger.losses.overlap import Dice, Jaccard
+from lossledger.losses.overlap_balanced import BalancedDice
 from lossledger.losses.overlap_pooled import GeneralizedDice
 from lossledger.losses.overlap_ratios import FocalTversky, LogDice, Tversky
 from lossledger.losses.pairwise import CosineEmbedding, InfoNCE, PairwiseLogistic, TripletMargin
 from lossledger.losses.perceptron import MulticlassPerceptron, Perceptron
 from lossledger.losses.probabilistic import GaussianKL, GaussianNLL, LaplaceNLL, PoissonNLL
+from lossledger.losses.probabilities import (
+    FocalLogLoss,
+    FocalProbabilities,
+    LogLoss,
+    RelativeEntropy,
+)
 from lossledger.losses.regression import (
     AbsoluteError,
     Charbonnier,
@@ -44,6 +52,7 @@ from lossledger.losses.regression import (
     SquaredError,
 )
 from lossledger.losses.relative import AbsolutePercentageError, SquaredLogError
+from lossledger.losses.signed import CategoricalHinge, SignedHinge, Signs
 from lossledger.losses.sparse import BinarySparsemax, Sparsemax
 from lossledger.losses.steps import Affine, Clip, Mapped, Normalize, Sigmoid, Softmax
 from lossledger.losses.subset import Fill, SubsetCrossEntropy
@@ -57,11 +66,14 @@ __all__ = [
     "AbstractOverlapLoss",
     "Affine",
     "Asymmetric",
+    "BalancedDice",
     "BinaryCrossEntropy",
     "BinarySparsemax",
     "Boundary",
     "Brier",
+    "CategoricalHinge",
     "Charbonnier",
+    "Circle",
     "ClampedBinaryCrossEntropy",
     "Clip",
     "CosineEmbedding",
@@ -73,12 +85,15 @@ __all__ = [
     "Facts",
     "Fill",
     "Focal",
+    "FocalLogLoss",
+    "FocalProbabilities",
     "FocalTversky",
     "FromSums",
     "GaussianKL",
     "GaussianNLL",
     "GeneralizedCrossEntropy",
     "GeneralizedDice",
+    "GeneralizedKL",
     "Hinge",
     "HingeEmbedding",
     "Huber",
@@ -91,7 +106,7 @@ __all__ = [
     "LoadBalance",
     "LogCosh",
     "LogDice",
-    "GeneralizedKL",
+    "LogLoss",
     "LogitAdjusted",
     "Loss",
     "Mapped",
@@ -111,8 +126,11 @@ __all__ = [
     "ProductFocal",
     "QualityFocal",
     "Quantile",
+    "RelativeEntropy",
     "ReverseKL",
     "Sigmoid",
+    "SignedHinge",
+    "Signs",
     "SmoothL1",
     "SmoothTriplet",
     "Softmax",

@@ -7,7 +7,7 @@ parts may be negative: `class_weight` weighs rows by their most likely class.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from lossledger._array import ArrayLibrary
@@ -15,7 +15,13 @@ from lossledger._typing import Array
 from lossledger.losses._base import AbstractLoss, Domain, Facts, Inputs
 from lossledger.losses._checks import check_choice, check_positive, check_share
 from lossledger.losses._odds import LOWEST
-from lossledger.losses._rows import row_facts, row_gradient, row_values, soften
+from lossledger.losses._rows import (
+    row_facts,
+    row_gradient,
+    row_slopes,
+    row_values,
+    soften,
+)
 
 TargetsAre = Literal["probabilities", "logits"]
 _LOG_2 = math.log(2)
@@ -189,12 +195,14 @@ class JensenShannon(AbstractLoss):
 class GeneralizedCrossEntropy(AbstractLoss):
     """Generalized cross entropy, for noisy labels: (1 − p_y^q)/q.
 
-    ∂/∂z_c = −p_y^q·(1[c=y] − p_c). q → 0 is the cross entropy; q = 1 is 1 − p_y, half of the
-    absolute error of the row.
+    ∂/∂z_c = −p_y^q·(1[c=y] − p_c); of a probability, ∂/∂p_y = −p_y^(q−1). q → 0 is
+    the cross entropy; q = 1 is 1 − p_y, half of the absolute error of the row.
 
     Args:
         q: In (0, 1]; at most 1/q is lost on one label.
         ignore_index: Label whose elements have no weight.
+        from_logits: Outputs are logits; False takes probabilities. The derivative at p_y = 0
+            is then taken as 0 (it is infinite).
 
     Soft rows t give Σ_c t_c·ℓ(z, c).
 
@@ -203,6 +211,7 @@ class GeneralizedCrossEntropy(AbstractLoss):
 
     q: float = 0.7
     ignore_index: int | None = None
+    from_logits: bool = True
 
     def __post_init__(self) -> None:
         """Check the range of q."""
@@ -210,12 +219,15 @@ class GeneralizedCrossEntropy(AbstractLoss):
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""
-        return row_facts("keras.losses.CategoricalGeneralizedCrossEntropy")
+        facts = row_facts("keras.losses.CategoricalGeneralizedCrossEntropy")
+        return facts if self.from_logits else replace(facts, outputs="distribution")
 
     def values(
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> Array:
         """Return one value per row."""
+        if not self.from_logits:
+            return row_values(xp, outputs[0], targets, inputs, lambda p: self._value(xp, p))
         log_p = xp.log_softmax(outputs[0], inputs.class_axis)
         return row_values(xp, log_p, targets, inputs, lambda x: (1 - xp.exp(self.q * x)) / self.q)
 
@@ -227,12 +239,24 @@ class GeneralizedCrossEntropy(AbstractLoss):
         inputs: Inputs,
         coefficients: Array,
     ) -> tuple[Array, ...]:
-        """Return −c·p_y^q·(1[c=y] − p)."""
+        """Return −c·p_y^q·(1[c=y] − p), or −c·p_y^(q−1) at the label."""
+        if not self.from_logits:
+            row = row_slopes(xp, outputs[0], targets, inputs, lambda p: self._slope(xp, p))
+            return (row * xp.expand(coefficients, inputs.class_axis),)
         log_p = xp.log_softmax(outputs[0], inputs.class_axis)
         slope = row_gradient(
             xp, log_p, targets, inputs, lambda x: -xp.exp(self.q * x), coefficients
         )
         return (slope,)
+
+    def _value(self, xp: ArrayLibrary, p: Array) -> Array:
+        """Return (1 − p^q)/q of a probability."""
+        some = xp.where(p > 0, p, xp.full_like(p, 1.0))
+        return xp.where(p > 0, 1 - some**self.q, xp.full_like(p, 1.0)) / self.q
+
+    def _slope(self, xp: ArrayLibrary, p: Array) -> Array:
+        some = xp.where(p > 0, p, xp.full_like(p, 1.0))
+        return xp.where(p > 0, -(some ** (self.q - 1)), xp.full_like(p, 0.0))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,23 @@
 Keras calls a loss as (y_true, y_pred); a preset is called as (outputs, targets).
 """
 
+from lossledger.presets._keras_binary import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    Circle,
+    Dice,
+    Hinge,
+    SquaredHinge,
+    Tversky,
+)
+from lossledger.presets._keras_classes import (
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+    CategoricalHinge,
+    KLDivergence,
+    SparseCategoricalCrossentropy,
+)
 from lossledger.presets._keras_regression import (
     CosineSimilarity,
     Huber,
@@ -16,12 +33,25 @@ from lossledger.presets._keras_regression import (
 )
 
 __all__ = [
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
+    "CategoricalHinge",
+    "Circle",
     "CosineSimilarity",
+    "Dice",
+    "Hinge",
     "Huber",
+    "KLDivergence",
     "LogCosh",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Poisson",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "Tversky",
 ]
