@@ -82,7 +82,9 @@ def poisson() -> list[Case]:
 def gaussian() -> list[Case]:
     """Variances of their own and shared ones; below the floor, at it and 0."""
     cases = []
-    grid = itertools.product(REDUCTIONS, SIZES, (False, True), (1e-6, 0.5), ("own", "last", "one"))
+    grid = itertools.product(
+        REDUCTIONS, SIZES, (False, True), (1e-6, 0.5, 0.0), ("own", "last", "one")
+    )
     for i, (reduction, shape, full, eps, form) in enumerate(grid):
         size = SIZES[shape]
         own = {"own": size, "last": size[:-1], "one": (*size[:1], 1, *size[2:])}[form]
@@ -90,7 +92,7 @@ def gaussian() -> list[Case]:
             continue
         x, y = np.asarray(RNG.normal(size=size)), np.asarray(RNG.normal(size=size))
         var = np.asarray(RNG.uniform(0.1, 2, own))
-        if own:
+        if own and eps:
             var.reshape(-1)[:3] = [0.0, eps, eps / 2][: var.size]
         options = {"full": full, "eps": eps, "reduction": reduction}
         module = torch.nn.GaussianNLLLoss(**options)

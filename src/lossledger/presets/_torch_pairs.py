@@ -35,6 +35,7 @@ class CosineEmbeddingLoss(AbstractTorch):
     notes: ClassVar[tuple[str, ...]] = (
         "torch adds 1e-12 to squared norms, so a zero vector has a gradient as large as 1e6.",
         "A target that is neither −1 nor 1 costs nothing in torch; here it is an error.",
+        "torch takes a margin outside [−1, 1], which no cosine reaches; here it is an error.",
         _KINK,
     )
 
@@ -109,6 +110,7 @@ class TripletMarginLoss(AbstractTorch):
     default_axes: ClassVar[str] = "batch feature"
     notes: ClassVar[tuple[str, ...]] = (
         "eps is added to each difference, so a distance of 0 is not 0.",
+        "torch takes a p below 1 (no norm) and infinity; here both are errors.",
         _KINK,
     )
 

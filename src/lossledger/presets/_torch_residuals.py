@@ -189,7 +189,7 @@ class GaussianNLLLoss(AbstractTorch):
 
     def recipe(self, axes: Axes, given: Given | None) -> Recipe:
         """Gaussian likelihood over all elements."""
-        loss = GaussianNLL("variance", self.full, self.eps)
+        loss = GaussianNLL("variance", self.full, self.eps or None)
         return Recipe(loss, reduced(self.reduction, Mean()), self.reduction == "none")
 
 
