@@ -93,6 +93,14 @@ ROWS: tuple[Case, ...] = (
         oracle=known.of_optax("softmax_cross_entropy", where=AMONG),
     ),
     Case("generalized-kl", ll.losses.GeneralizedKL(), "batch class", (6, 4), "positive"),
+    Case(
+        "balanced-dice",
+        ll.losses.BalancedDice("height width"),
+        "batch height width class",
+        (3, 2, 3, 4),
+        "one_hot",
+        twice=False,
+    ),
     Case("nt-xent", ll.losses.NTXent(0.5, 1e-3), *VECTORS, "sign_per_sample", twice=False),
     Case("smooth-triplet", ll.losses.SmoothTriplet(2.0, 4.0), *VECTORS, "none", "real", 3),
 )

@@ -22,6 +22,11 @@ from lossledger.losses import (
 )
 from lossledger.presets._base import Given, Recipe
 from lossledger.presets._optax_base import AbstractOptax, check_same
+from lossledger.presets._optax_dice import (
+    binary_dice_loss,
+    dice_loss,
+    multiclass_generalized_dice_loss,
+)
 from lossledger.presets._optax_rows import (
     convex_kl_divergence,
     generalized_kl_divergence,
@@ -43,9 +48,11 @@ from lossledger.presets._optax_vectors import (
 )
 
 __all__ = [
+    "binary_dice_loss",
     "convex_kl_divergence",
     "cosine_distance",
     "cosine_similarity",
+    "dice_loss",
     "generalized_kl_divergence",
     "hinge_loss",
     "huber_loss",
@@ -53,6 +60,7 @@ __all__ = [
     "kl_divergence_with_log_targets",
     "l2_loss",
     "log_cosh",
+    "multiclass_generalized_dice_loss",
     "multiclass_hinge_loss",
     "multiclass_perceptron_loss",
     "multiclass_sparsemax_loss",
