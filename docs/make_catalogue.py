@@ -27,12 +27,13 @@ PAGE = Path(__file__).with_name("catalogue.md")
 # One chapter a module, in this order; modules that are not named follow, by name.
 ORDER = (
     "classification", "focal", "margin", "distribution", "overlap", "overlap_ratios",
-    "overlap_pooled", "overlap_balanced", "boundary", "experts", "regression", "relative", "probabilistic",
-    "pairwise", "cosine", "perceptron", "sparse", "subset", "log_divergence", "contrast",
+    "overlap_pooled", "overlap_balanced", "boundary", "experts", "regression", "relative",
+    "probabilistic", "pairwise", "cosine", "perceptron", "sparse", "subset", "log_divergence", "contrast",
     "likelihood", "clamped", "hinges", "focal_product",
     "focal_soft", "focal_sums", "label_entropy", "overlap_clipped", "overlap_matthews",
 )  # fmt: skip
-SUPPORT = ("Elementwise", "FromSums", "Mapped", "Foreground", "OneHot", "OneHotSums")  # they hold a function, and have no formula
+# They hold a function or a loss, and have no formula.
+SUPPORT = ("Elementwise", "Foreground", "FromSums", "Mapped", "OneHot", "OneHotSums")
 
 INTRODUCTION = """\
 # The catalogue
