@@ -80,7 +80,7 @@ NUMBERS = {
         "`y`",
     ),
     "sigmoid-as-logits": (
-        _call(_term(BCE(), "batch class"), RNG.uniform(0.1, 0.9, (500, 4)), np.zeros((500, 4))),
+        _call(_term(BCE(), "batch class"), RNG.uniform(0.01, 0.99, (500, 4)), np.zeros((500, 4))),
         "from_logits=True",
         "`y`",
     ),
@@ -99,7 +99,7 @@ NUMBERS = {
         "finite",
         "element_weight",
     ),
-    "nan-mask": (_call(_term(CE()), LOGITS, LABELS, mask=np.full(4, np.nan)), "finite", "mask"),
+    "nan-mask": (_call(_term(CE()), LOGITS, LABELS, mask=np.full(4, np.nan)), "0 and 1", "mask"),
     "negative-class-weight": (
         _call(_term(CE(), class_weight=[1, -1, 1]), LOGITS, LABELS),
         "not negative",

@@ -312,7 +312,7 @@ def test_a_skipped_cell_is_not_the_largest(kind: Any) -> None:
 def test_denominators_that_do_not_vanish() -> None:
     """A constant, the number of samples and of elements are no 0: the mean is 0 by itself."""
     for name in ("elements", "samples", 7.0):
-        assert reduce(ll.Mean(denominator=name, empty="raise"), PAIR, mask=PAIR * 0) == 0
+        assert reduce(ll.Mean(denominator=name), PAIR, mask=PAIR * 0) == 0
 
 
 # ------------------------------------------------------------------------------- spelled out

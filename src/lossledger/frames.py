@@ -69,11 +69,15 @@ class NamedArray:
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """An integer label 0 … size-1 of every element over `axes` of a frame."""
+    """An integer label 0 … size-1 of every element over `axes` of a frame.
+
+    `known` says which elements have a label; None for all. The others are in no cell.
+    """
 
     index: Array
     size: int
     axes: Axes
+    known: Array | None = None
 
 
 Keys = Mapping[str, Key]

@@ -3,7 +3,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lossledger._array import ArrayLibrary, is_array, library_of
@@ -44,7 +44,7 @@ class L2(AbstractRegularizer):
     """
 
     scale: float
-    parameters: Parameters | None = None
+    parameters: Parameters | None = field(default=None, repr=False)
     half: bool | None = None
     name: str = "l2"
 
@@ -52,10 +52,10 @@ class L2(AbstractRegularizer):
         """Check the scale, and that the half was decided."""
         check_nonnegative("scale", self.scale)
         object.__setattr__(self, "parameters", _kept(self.parameters))
-        if self.half is None:
+        if self.half not in (True, False):
             raise DomainError(
                 "`half` of L2 must be True or False",
-                "Found neither",
+                f"Found {self.half!r}",
                 "Libraries differ: Keras' L2 is Σθ², weight decay and tf.nn.l2_loss are Σθ²/2",
                 "Pass half=False for scale·Σθ² or half=True for scale·Σθ²/2",
             )
@@ -74,7 +74,7 @@ class L1(AbstractRegularizer):
     """
 
     scale: float
-    parameters: Parameters | None = None
+    parameters: Parameters | None = field(default=None, repr=False)
     name: str = "l1"
 
     def __post_init__(self) -> None:
@@ -103,7 +103,8 @@ def regularize(regularizer: AbstractRegularizer, passed: Tree | None) -> Array:
             "It was built without parameters=, and the call passed none",
             "Pass parameters=model.parameters to it, or parameters=params to the objective",
         )
-    return regularizer.amount(library_of(*found), found)
+    xp = library_of(*found)
+    return regularizer.amount(xp, [_wide_enough(xp, regularizer.name, p) for p in found])
 
 
 def leaves(tree: Tree) -> list[Array]:
@@ -114,6 +115,19 @@ def leaves(tree: Tree) -> list[Array]:
         return [tree]
     parts = tree.values() if isinstance(tree, Mapping) else tree
     return [leaf for part in parts for leaf in leaves(part)]
+
+
+def _wide_enough(xp: ArrayLibrary, name: str, parameter: Array) -> Array:
+    """Return a parameter in at least 32 bits, in which its squares can be summed."""
+    if not xp.is_float(parameter):
+        raise DomainError(
+            f"Regularizer `{name}` needs parameters of a floating dtype",
+            f"Found {xp.dtype(parameter)}",
+            "A quantized weight, a counter or an index was passed with the parameters",
+            "Pass the parameters that are trained",
+        )
+    double = xp.dtype(parameter) in ("float64", "longdouble", "float128", "float96")
+    return parameter if double else xp.astype(parameter, "float32")
 
 
 def _kept(parameters: Parameters | None) -> Parameters | None:

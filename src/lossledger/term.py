@@ -14,6 +14,7 @@ from lossledger._typing import Array, Axes, Callable, Mapping, Names, Sequence
 from lossledger.frames import parse_axes
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Elementwise, Loss
 from lossledger.losses._base import Facts
+from lossledger.losses._checks import check_settings
 from lossledger.reductions import AbstractReduction, Chain, parse_reduction
 
 ClassWeight = Sequence[float] | Mapping[str, float] | Mapping[int, float] | Array
@@ -94,6 +95,8 @@ class Term:
         }
         if classes is not None and not isinstance(classes, int):
             classes = parse_axes(classes, "classes")
+        _check_keys(sizes | dict.fromkeys(named, 1), parse_axes(axes), loss)
+        check_settings(loss)
         settings = {
             "outputs": names,
             "loss": loss,
@@ -123,6 +126,23 @@ class Term:
         if isinstance(self.classes, int) or self.classes is None:
             return self.classes
         return len(self.classes)
+
+
+def _check_keys(sizes: Mapping[str, int], axes: Axes, loss: Loss) -> None:
+    facts = loss.facts()
+    own = {"class"} if "class" in axes or facts.accepts == "classes" else set()
+    own |= {"label"} if facts.labels else set()
+    taken = [k for k in sizes if k in axes or k in own]
+    empty = [k for k, n in sizes.items() if isinstance(n, bool) or n < 1]
+    if taken or empty:
+        raise MatchError(
+            "A key needs a name that nothing else has, and at least one value",
+            f"Found {', '.join(taken or empty)}",
+            "It is an axis of the outputs, or the loss's own class or label"
+            if taken
+            else "The number of values was not counted yet",
+            "Rename the key" if taken else "Give the number of values, or their names",
+        )
 
 
 def snake(name: str) -> str:
@@ -157,6 +177,8 @@ def _check_factor(loss_weight: float | Array) -> None:
             "Index it: loss_weight=weights[0]; its gradient flows",
         )
     if is_array(loss_weight):
+        if isinstance(loss_weight, np.ndarray | np.generic):
+            _check_factor(float(loss_weight))
         return
     if not isinstance(loss_weight, int | float) or not math.isfinite(loss_weight):
         raise DomainError(
@@ -171,6 +193,13 @@ def _ordered(
     weights: ClassWeight | None, classes: Axes | int | None
 ) -> Sequence[float] | Array | None:
     """Return class weights in the order of the classes; NumPy's as numbers, read here once."""
+    if isinstance(weights, str):
+        raise MatchError(
+            "`class_weight` must be numbers: one a class, in order or by name",
+            f"Found {weights!r}",
+            "scikit-learn's 'balanced' needs counts of the classes, which a batch does not have",
+            "Count the classes in the data and pass total / (classes · count) for each",
+        )
     if isinstance(weights, np.ndarray):
         listed: list[float] = weights.tolist()
         return listed

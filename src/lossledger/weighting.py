@@ -115,7 +115,7 @@ def with_presence(xp: ArrayLibrary, found: Masses, presence: Array | None, dtype
         numerator=_times(found.numerator, here),
         denominator=_times(found.denominator, here),
         mask=_times(found.mask, here),
-        presence=here,
+        presence=_times(found.presence, here),
     )
 
 

@@ -19,6 +19,7 @@ def library() -> ArrayLibrary:
         name="numpy",
         **standard_functions(xp)
         | {
+            "sum": _sum,
             "softplus": lambda x: np.logaddexp(np.asarray(0, x.dtype), x),
             "sort_order": lambda x: np.argsort(-x, axis=-1, kind="stable"),
             "bin_sum": _bin_sum,
@@ -27,6 +28,13 @@ def library() -> ArrayLibrary:
             "to_numpy": np.asarray,
         },
     )
+
+
+def _sum(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Sum in float64: NumPy adds float32 along leading axes one by one, and stops at 2²⁴."""
+    if x.dtype.kind != "f" or x.dtype.itemsize >= 8:
+        return np.sum(x, axis=axis)
+    return np.sum(x, axis=axis, dtype=np.float64).astype(x.dtype)
 
 
 def _bin_sum(x: Array, index: Array, n: int) -> Array:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one term did on one batch, by cell of the ledger: small arrays, no graph."""
 
+import math
 from dataclasses import dataclass, fields
 from typing import Self
 
+from lossledger._array import ArrayLibrary
 from lossledger._typing import Array, Axes
 
 
@@ -18,7 +20,7 @@ class Account:
         count: Number of elements with weight by cell.
         curvature: What the term's total has beyond its contributions.
         total: loss_weight · value.
-        loss_weight: The factor.
+        loss_weight: The factor; NaN if it was not the same in all that was merged.
         hits: By class: right, predicted and true elements (rows 0, 1, 2); None if the loss
             does not decide for classes.
     """
@@ -32,13 +34,15 @@ class Account:
     loss_weight: Array
     hits: Array | None
 
-    def merge(self, other: Self) -> Self:
-        """Add every array; the loss weight is the later one's."""
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Add every array; the loss weight stays if it is the same."""
         merged = {}
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             merged[field.name] = None if mine is None else mine + theirs
-        merged["loss_weight"] = other.loss_weight
+        mine, theirs = self.loss_weight, other.loss_weight
+        changed = xp.full_like(theirs, math.nan)
+        merged["loss_weight"] = xp.where(mine == theirs, theirs, changed)
         return type(self)(**merged)
 
 

@@ -138,6 +138,8 @@ class Booker:
         for factor in factors:
             product = product * factor
         full = self.xp.broadcast_to(product, self.grouping.frame.shape)
+        if not self.grouping.removed:
+            full = full + 0  # a copy: nothing is summed, and the user's array may change
         sums = self._by_label(full)
         self._done.append((x, factors, sums))
         return sums

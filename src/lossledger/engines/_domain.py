@@ -11,6 +11,7 @@ from lossledger.losses._base import Domain, Form
 from lossledger.term import Term
 
 _SUM_TOLERANCE = 1e-3
+_SPAN = 0.9
 _LARGEST = sys.float_info.max
 # NaN is outside no domain here: targets are checked for it apart, outputs carry it on.
 _OUTSIDE: dict[Domain, Callable[[Array], Array]] = {
@@ -120,7 +121,9 @@ def _check_logits(xp: ArrayLibrary, term: Term, frame: Frame, output: Array, wat
         sums = xp.sum(output, axis=frame.axes.index(rows))
         looks = inside and bool(xp.max(xp.abs(sums - 1)) < _SUM_TOLERANCE)
     else:
-        looks = inside and frame.size >= 1000 and bool(xp.max(output) > xp.min(output))
+        # Many logits may happen to lie in (0, 1), but hardly from one end to the other.
+        wide = float(xp.max(output)) - float(xp.min(output)) > _SPAN
+        looks = inside and frame.size >= 1000 and wide
     found = (
         f"Found output `{term.outputs[0]}` between {float(xp.min(output)):.3g} and "
         f"{float(xp.max(output)):.3g}"

@@ -104,7 +104,7 @@ def _probable(logits: Any) -> bool:
 def _book(plan: LeanPlan, log_p: Any, labels: Any) -> tuple[Account, CellNames]:
     """Sum by class in float64, and count decisions, on the host."""
     rows, classes = log_p.shape
-    numerator = -np.bincount(labels, log_p[np.arange(rows), labels], classes)
+    numerator = 0.0 - np.bincount(labels, log_p[np.arange(rows), labels], classes)
     count = np.bincount(labels, None, classes)
     predicted = log_p.argmax(1)
     right = np.bincount(labels[predicted == labels], None, classes)

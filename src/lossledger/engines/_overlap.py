@@ -207,7 +207,7 @@ def finalize_cells(
         live = xp.astype(~dead, xp.dtype(values))
     broken = None
     if absent is not None and loss.empty == "raise":
-        broken = _refused(xp, term, absent)
+        broken = _refused(xp, term, absent if dead is None else absent | ~xp.any(~dead))
     if not loss.include_background and "class" in frame.axes:
         foreground = _foreground(xp, values, frame)
         presence = foreground if presence is None else presence & foreground

@@ -3,7 +3,7 @@
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 from lossledger._array import ArrayLibrary, is_array
 from lossledger._errors import ReductionError
@@ -43,6 +43,14 @@ class Pool:
                 "The parts were computed by two objectives, or one was rebuilt in between",
                 "Build the objective once and use it for every part",
             )
+        if not self.fits(xp, other):
+            raise ReductionError(
+                f"Weights of `{self.term.name}` without a `batch` axis must be the same in all "
+                "parts",
+                "Found parts with different ones",
+                "A mask or weight over the classes (or another axis that stays) changed on the way",
+                "Give it a `batch` axis, or merge only parts that share it",
+            )
         return replace(self, statistic=self.statistic.merge(xp, other.statistic))
 
     @property
@@ -54,6 +62,11 @@ class Pool:
         assert isinstance(self.statistic, SumStatistic)  # noqa: S101 - a mean's statistic
         constant = alone[0].denominator
         return self.statistic.denominator if isinstance(constant, str) else constant
+
+    def fits(self, xp: ArrayLibrary, other: Self) -> bool:
+        """Whether the stages that follow have the same weights, as far as can be seen."""
+        mine, theirs = _weights_after(self), _weights_after(other)
+        return not any(_differ(xp, a, b) for a, b in zip(mine, theirs, strict=True))
 
     def value(self, xp: ArrayLibrary) -> Array:
         """Return the value of the merged statistic, before the loss weight."""
@@ -83,6 +96,20 @@ def pool(ran: Ran) -> Pool:
     return Pool(term, step.grouping.cells, statistic, at, ran.evaluated.following(at + 1))
 
 
+def _weights_after(pool: Pool) -> list[Array | None]:
+    """The weights that stages use after the one that removes `batch`."""
+    return [m for f in pool.following for m in (f.weights.numerator, f.weights.denominator)]
+
+
+def _differ(xp: ArrayLibrary, a: Array | None, b: Array | None) -> bool:
+    """Whether two arrays are known to differ; under a trace nothing is known."""
+    if a is None or b is None:
+        return a is not b
+    if a is b or not (xp.readable(a) and xp.readable(b)):
+        return False
+    return tuple(a.shape) != tuple(b.shape) or bool(xp.any(a != b))
+
+
 def _detached(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
     """Return a statistic that holds no graph, and no element that is not needed."""
     if isinstance(statistic, ChannelStatistic):
@@ -97,5 +124,16 @@ def _same_term(mine: Term, theirs: Term) -> bool:
     """Whether two terms sum the same things: one object, or a copy from another process."""
     if mine is theirs:
         return True
-    parts = ("name", "outputs", "target", "axes", "loss", "reduction", "classes")
+    parts = ("name", "outputs", "target", "axes", "loss", "reduction", "classes", "keys")
+    if not _same_weights(mine.class_weight, theirs.class_weight):
+        return False
     return all(getattr(mine, part) == getattr(theirs, part) for part in parts)
+
+
+def _same_weights(mine: Any, theirs: Any) -> bool:
+    """Whether class weights are the same, as far as it can be seen without a device."""
+    if mine is None or theirs is None:
+        return mine is theirs
+    if isinstance(mine, list | tuple) and isinstance(theirs, list | tuple):
+        return [*mine] == [*theirs]
+    return True

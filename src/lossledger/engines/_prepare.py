@@ -95,12 +95,13 @@ def prepare(
         clean, form = _indicators(xp, clean, frame, work), "dense"
     within = _weighs_within(term, form)
     inputs = Inputs(frame, form, classes, class_weight if within else None, places.alive)
-    keys = _keys(xp, term, inputs, clean, weights)
+    keys = _keys(xp, term, inputs, clean, targets, weights)
     for name in term.keys:
         _check_key(name, keys[name], watch)
     by_row = _row_factor(xp, class_weight, within, inputs, clean, left)
     factors += by_row
-    if by_row and removing:
+    # Smoothed targets give every class a part of each row, whatever its own class weighs.
+    if by_row and removing and not getattr(term.loss, "label_smoothing", 0.0):
         places = replace(places, alive=kept(xp, factors, places.free, keys, places.free.axes))
     safe = tuple(
         clean_output(xp, xp.astype(output, work), places, domain, form)
@@ -197,6 +198,10 @@ def _check_weight(xp: ArrayLibrary, name: str, array: Array, watch: Watch) -> No
             "Complex numbers or text were loaded as weights",
             "Pass floats, integers or booleans",
         )
+    if name == "mask":
+        good = (array == 0) | (array == 1)
+        watch.require(good, "mask", lambda: _bad(xp, name, array, good))
+        return
     good = xp.isfinite(array) & (array >= 0) if real else array >= 0
     watch.require(good, "weights", lambda: _bad(xp, name, array, good))
 
@@ -269,13 +274,18 @@ def _row_factor(
 
 
 def _keys(
-    xp: ArrayLibrary, term: Term, inputs: Inputs, targets: Array, weights: BatchWeights
+    xp: ArrayLibrary,
+    term: Term,
+    inputs: Inputs,
+    targets: Array,
+    given: Array,
+    weights: BatchWeights,
 ) -> dict[str, Key]:
     left = values_frame(term, inputs.frame)
     keys: dict[str, Key] = {}
     if inputs.classes is not None and "class" not in left.axes and targets is not None:
         if inputs.form == "index":
-            keys["class"] = Key(targets, inputs.classes, left.axes)
+            keys["class"] = _labels_key(xp, term, inputs.classes, targets, given, left)
         elif inputs.form == "dense" and "class" in inputs.frame.axes:
             likely = xp.argmax(targets, inputs.class_axis)
             keys["class"] = Key(likely, inputs.classes, left.axes)
@@ -285,6 +295,18 @@ def _keys(
     for name, size in term.keys.items():
         keys[name] = _user_key(xp, name, size, weights, left)
     return keys
+
+
+def _labels_key(
+    xp: ArrayLibrary, term: Term, classes: int, targets: Array, given: Array, left: Frame
+) -> Key:
+    """Labels as a key: those that were given, also where a mask hides the element."""
+    grouped = term.reduction.names("class") or (term.rows is not None and "class" in term.rows)
+    if not grouped or given is targets or xp.is_bool(given):
+        return Key(targets, classes, left.axes)
+    known = (given >= 0) & (given < classes)
+    own = xp.where(known, xp.astype(given, xp.dtype(targets)), xp.full_like(targets, 0))
+    return Key(own, classes, left.axes, known)
 
 
 def _user_key(xp: ArrayLibrary, name: str, size: int, weights: BatchWeights, left: Frame) -> Key:

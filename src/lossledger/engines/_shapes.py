@@ -83,6 +83,7 @@ def target_form(xp: ArrayLibrary, term: Term, frame: Frame, targets: Array) -> F
         return "none"
     if accepts == "free":
         return "free"
+    _check_real(xp, term, targets)
     shape = tuple(targets.shape)
     if accepts == "rows":
         own = frame.without(facts.lacks)
@@ -102,6 +103,16 @@ def target_form(xp: ArrayLibrary, term: Term, frame: Frame, targets: Array) -> F
             )
         return "index"
     raise _no_match(term, frame, rows, shape)
+
+
+def _check_real(xp: ArrayLibrary, term: Term, targets: Array) -> None:
+    if not (xp.is_float(targets) or xp.is_integer(targets) or xp.is_bool(targets)):
+        raise DomainError(
+            f"Target `{term.target}` of `{term.name}` must hold real numbers or booleans",
+            f"Found {xp.dtype(targets)}",
+            "Text, dates, objects or complex numbers were loaded as targets",
+            "Encode them as numbers first",
+        )
 
 
 def read_weight(

@@ -40,6 +40,12 @@ RULES: dict[str, tuple[int, str, str, str]] = {
         "All elements are masked, ignored or weighted 0, or a class is absent",
         "Check the mask, or choose empty='zero' or empty='skip'",
     ),
+    "mask": (
+        64,
+        "A mask must hold 0 and 1, or booleans: it says which elements exist",
+        "An image of 0 and 255 was passed, or weights between 0 and 1",
+        "Compare it first (mask > 0), or pass weights as sample_weight or element_weight",
+    ),
     "numbers": (
         32,
         "Outputs that stand for a variance, a scale or a rate must lie in the loss's domain",

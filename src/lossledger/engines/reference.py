@@ -113,7 +113,7 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     mass = xp.astype(counts, wide) if elements.mass is None else book.mass(elements.mass)
     if elements.denominator is not None:
         mass = book.total(elements.denominator)
-    scale = xp.astype(xp.detach(loss_weight), wide)
+    scale = xp.astype(xp.detach(loss_weight), wide) + 0  # a copy: a learned weight moves on
     none = xp.zeros((), xp.dtype(ran.value), ran.value)
     booked = Account(
         contribution=growing(xp, book.total(elements.contribution) * scale),

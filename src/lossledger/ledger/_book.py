@@ -146,12 +146,20 @@ class Ledger:
         for book in self.books:
             if book.pool is None:
                 raise ReductionError(
-                    "A pooled value needs statistics of bounded size",
+                    "A pooled value needs statistics of bounded size, with the same weights",
                     f"Found `{book.note.term}` with {book.note.reduction}",
-                    "The worst share of all elements needs every element to be kept",
+                    "The worst share of all elements needs every element to be kept; or weights "
+                    "without a `batch` axis changed between the steps",
                     "Read step_mean, or merge objective.statistics(...) of the batches",
                 )
             weight = float(self._host(book.account.loss_weight))
+            if np.isnan(weight):
+                raise ReductionError(
+                    "A pooled value needs one loss weight for all steps",
+                    f"Found that the loss weight of `{book.note.term}` changed",
+                    "It is learned, or follows a schedule",
+                    "Read step_mean: the mean of what was minimised",
+                )
             total += weight * float(self._host(book.pool.value(xp)))
         return total
 
@@ -251,13 +259,14 @@ class Ledger:
 
     def _facts(self, book: Book) -> dict[str, Any]:
         """Return a term's settings, and what it adds to the mean step's total."""
-        divisor = None if book.pool is None else book.pool.divisor
+        divisor = None if book.pool is None or self._wholes != 1 else book.pool.divisor
+        weight = float(self._host(book.account.loss_weight))
         return {
             "term": book.note.term,
             "output": book.note.output,
             "reduction": book.note.reduction,
             "exactness": book.note.exactness,
-            "loss_weight": float(self._host(book.account.loss_weight)),
+            "loss_weight": None if np.isnan(weight) else weight,
             "divisor": None if divisor is None else float(self._host(divisor)),
             "contribution": float(self._host(book.account.total)) / self._wholes,
         }
@@ -282,10 +291,14 @@ class Ledger:
 
 
 def _spell(facts: dict[str, Any]) -> str:
-    """Return a term's settings in one line; of merged steps, their divisors' sum."""
+    """Return a term's settings in one line; each of several steps has a divisor of its own."""
     weight, divisor = facts["loss_weight"], facts["divisor"]
-    reduction = facts["reduction"] if weight == 1 else f"{weight:g} · {facts['reduction']}"
-    parts = [reduction] if divisor is None else [reduction, f"divisor {divisor:,.6g}"]
+    factor = "changing weight" if weight is None else f"{weight:g}"
+    reduction = facts["reduction"] if weight == 1 else f"{factor} · {facts['reduction']}"
+    parts = [reduction]
+    if divisor is not None:
+        exact = np.isfinite(divisor) and divisor == int(divisor)
+        parts.append(f"divisor {int(divisor):,}" if exact else f"divisor {divisor:,.6g}")
     return f"{facts['term']}: {', '.join((*parts, facts['exactness']))}"
 
 
@@ -303,8 +316,9 @@ def _merged(xp: ArrayLibrary, mine: Book, theirs: Book) -> Book:
         )
     pool = None
     if mine.pool is not None and theirs.pool is not None:
-        pool = mine.pool.merge(xp, theirs.pool)
-    return replace(mine, account=mine.account.merge(theirs.account), pool=pool)
+        # Weights that changed between steps leave no value of the steps together.
+        pool = mine.pool.merge(xp, theirs.pool) if mine.pool.fits(xp, theirs.pool) else None
+    return replace(mine, account=mine.account.merge(xp, theirs.account), pool=pool)
 
 
 def keep_pool(pool: Pool) -> Pool | None:

@@ -51,7 +51,8 @@ def _merge(rows: list[Row], names: tuple[str, ...]) -> Row:
         numbers["numerator"] = sum(r.numerator or 0.0 for r in counted)
         numbers["denominator"] = sum(r.denominator or 0.0 for r in counted)
     scored = [r for r in rows if r.support is not None]
-    if scored and len({r.cls for r in scored}) == 1:
+    decisions = {(r.output, r.cls, r.support, r.iou, r.dice) for r in scored}
+    if len(decisions) == 1:  # several terms of one output count the same decisions
         best = scored[0]
         for name in ("support", "iou", "dice", "accuracy"):
             numbers[name] = getattr(best, name)

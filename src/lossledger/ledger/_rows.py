@@ -69,7 +69,9 @@ def cell_rows(
         spelled = {a: names[i][place[i]] for i, a in enumerate(axes)}
         cls = spelled.pop("class", None)
         label = spelled.pop("label", None)
-        hit = _hit(arrays["hits"], place[axes.index("class")] if cls is not None else None)
+        # Decisions are counted by class over the batch: a finer cell has none of its own.
+        hits = None if spelled else arrays["hits"]
+        hit = _hit(hits, place[axes.index("class")] if cls is not None else None)
         rows.append(
             make_row(
                 Row(output, term, cls, label, tuple(spelled.items())),

@@ -1,8 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of a loss's own settings."""
 
+from dataclasses import fields
+from typing import Any, NoReturn
+
 from lossledger._errors import DomainError
 from lossledger._typing import Sequence
+
+
+def check_settings(loss: Any) -> None:
+    """Raise unless the settings that several losses share are of their kind.
+
+    Flags are True or False; `ignore_index` is an integer; `pos_weight` and `z_loss` are
+    finite and not negative.
+    """
+    for setting in fields(loss):
+        name, value = setting.name, getattr(loss, setting.name)
+        # "stirling" is a third form of the constant of `PoissonNLL`.
+        flag = isinstance(value, bool) or value == "stirling"
+        if isinstance(setting.default, bool) and not flag:
+            _refuse(name, "True or False", value)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if name == "ignore_index" and value is not None and not whole:
+            _refuse(name, "an integer or None", value)
+        if name in ("pos_weight", "z_loss") and value is not None and not hasattr(value, "shape"):
+            numbers = value if isinstance(value, Sequence) else (value,)
+            for number in numbers:
+                if not isinstance(number, int | float) or not 0 <= number < float("inf"):
+                    _refuse(name, "finite and not negative", value)
+
+
+def _refuse(name: str, kind: str, value: object) -> NoReturn:
+    raise DomainError(
+        f"`{name}` must be {kind}",
+        f"Found {value!r}",
+        "Another setting's value was given, or a number was read as text",
+        f"Pass {name} as {kind}",
+    )
 
 
 def check_probability(name: str, value: float) -> None:

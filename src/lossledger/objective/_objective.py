@@ -227,7 +227,9 @@ class Objective:
         frame = ran[0].prepared.inputs.frame
         samples = frame.length("batch") if "batch" in frame.axes else 1
         pools = {r.prepared.term.name: pool(r) for r in ran}
-        weights = {r.prepared.term.name: watch.guard(call.xp.detach(loss_weight(r))) for r in ran}
+        weights = {
+            r.prepared.term.name: watch.guard(call.xp.detach(loss_weight(r)) + 0) for r in ran
+        }
         return Whole(pools, weights, samples, 1)
 
     def _match(

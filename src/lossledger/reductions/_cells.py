@@ -8,7 +8,7 @@ from lossledger._array import ArrayLibrary
 from lossledger._errors import ReductionError
 from lossledger._typing import Array
 from lossledger.frames import AbstractGrouping
-from lossledger.reductions._base import AbstractReduction, Cells, Denominator
+from lossledger.reductions._base import AbstractReduction, Cells, Denominator, Empty
 from lossledger.statistics import SumStatistic
 from lossledger.weighting import Masses
 
@@ -19,8 +19,14 @@ def sums(
     weights: Masses,
     grouping: AbstractGrouping,
     denominator: Denominator,
+    empty: Empty = "zero",
 ) -> SumStatistic:
-    """Sum weighted values, and what the denominator counts."""
+    """Sum weighted values, and what the denominator counts.
+
+    Under `empty="raise"` a cell without weight is refused, whatever the denominator counts.
+    """
+    if empty == "raise" and denominator != "weights" and weights.denominator is not None:
+        _require(xp, grouping.sum(weights.denominator) != 0, denominator)
     mass = weights.numerator
     numerator = grouping.sum(values if mass is None else values * mass)
     return SumStatistic(numerator, denominators(xp, values, weights, grouping, denominator))
@@ -55,13 +61,22 @@ def presence(xp: ArrayLibrary, mass: Any, reduction: AbstractReduction | None) -
     if reduction is not None and reduction.empty == "raise":
         readable = isinstance(present, bool) or xp.readable(present)
         if readable and bool(not present if isinstance(present, bool) else xp.any(~present)):
-            raise ReductionError(
-                "Every cell needs some weight under empty='raise'",
-                f"Found nothing to average in {reduction}",
-                "All elements are masked, ignored or weighted 0, or a class is absent",
-                "Check the mask, or choose empty='zero' or empty='skip'",
-            )
+            raise _nothing(str(reduction))
     return present
+
+
+def _require(xp: ArrayLibrary, present: Array, denominator: Denominator) -> None:
+    if xp.readable(present) and bool(xp.any(~present)):
+        raise _nothing(f"a mean over {denominator!r}")
+
+
+def _nothing(where: str) -> ReductionError:
+    return ReductionError(
+        "Every cell needs some weight under empty='raise'",
+        f"Found nothing to average in {where}",
+        "All elements are masked, ignored or weighted 0, or a class is absent",
+        "Check the mask, or choose empty='zero' or empty='skip'",
+    )
 
 
 def safe(xp: ArrayLibrary, mass: Any, present: Any) -> Any:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a chain of stages on values, and read coefficients back through it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import ReductionError
-from lossledger._typing import Array
-from lossledger.frames import AbstractGrouping, Frame, Key, Keys, group
+from lossledger._typing import Array, Axes
+from lossledger.frames import AbstractGrouping, Frame, Key, Keys, NamedArray, align, group
 from lossledger.reductions._base import AbstractReduction, Cells, Chain
 from lossledger.statistics import AbstractStatistic
 from lossledger.weighting import Factor, Masses, enters, masses, with_presence
@@ -152,6 +153,8 @@ def walk(
         factors = tuple(f for f in factors if f not in entering)
         bare = masses(xp, entering, frame, keys, dtype)
         weights = with_presence(xp, bare, presence, dtype)
+        for known in _unlabeled(xp, frame, keys, keep):
+            weights = with_presence(xp, weights, known, dtype)
         statistic = stage.statistic(xp, values, weights, grouping)
         cells = stage.finalize(xp, statistic)
         steps.append(_Step(stage, grouping, values, bare, weights, statistic, cells.values))
@@ -162,6 +165,14 @@ def walk(
         frame, keys = grouping.cells, _surviving(keys, grouping)
     found = Evaluated(xp, values, presence, tuple(steps), broken)
     return found, Left(frame, keys, factors)
+
+
+def _unlabeled(xp: ArrayLibrary, frame: Frame, keys: Keys, keep: Axes) -> Iterator[Array]:
+    """Yield where the elements have labels, for each key that a stage keeps and lacks some."""
+    for name in keep:
+        known = keys[name].known if name in keys and name not in frame.axes else None
+        if known is not None:
+            yield align(xp, NamedArray(known, keys[name].axes), frame)
 
 
 def finish(

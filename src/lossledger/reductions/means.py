@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from lossledger._array import ArrayLibrary
@@ -59,8 +60,9 @@ class Mean(AbstractReduction):
     Args:
         over: Axes removed; or
         by: axes or keys kept.
-        denominator: "weights" Σw, "elements" N, "nonzero" #{w≠0}, "mask" Σm, "samples" B,
-            or a constant (which is not summed when statistics merge).
+        denominator: "weights" Σw, "elements" N, "nonzero" #{w≠0}, "mask" Σm, "samples" B
+            (1 in a stage that keeps `batch`: each cell is of one sample), or a constant
+            (which is not summed when statistics merge).
         empty: What a cell with D = 0 gives.
 
     Source: torch's weighted mean is "weights"; Keras 3 with sample weights is "elements",
@@ -75,8 +77,9 @@ class Mean(AbstractReduction):
     def check(self) -> None:
         """Check the denominator's name, or number."""
         names = ("weights", "elements", "nonzero", "mask", "samples")
-        number = isinstance(self.denominator, int | float) and self.denominator is not True
-        constant = number and 0 < float(self.denominator) < math.inf
+        given: Any = self.denominator
+        number = isinstance(given, Real) and not isinstance(given, bool)
+        constant = number and 0 < float(given) < math.inf
         if self.denominator not in names and not constant:
             raise ReductionError(
                 "`denominator` must be a positive constant or one of " + ", ".join(names),
@@ -91,7 +94,7 @@ class Mean(AbstractReduction):
         self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
     ) -> SumStatistic:
         """Sum weighted values and what the denominator counts."""
-        return sums(xp, values, weights, grouping, self.denominator)
+        return sums(xp, values, weights, grouping, self.denominator, self.empty)
 
     def finalize(self, xp: ArrayLibrary, statistic: SumStatistic) -> Cells:
         """Divide once."""

@@ -85,6 +85,7 @@ class TopMean(AbstractReduction):
     def check(self) -> None:
         """Check that exactly one of the two sizes is given, and its range."""
         share = self.count is None and self.fraction is not None and 0 < self.fraction <= 1
+        share = share and self.fraction is not True
         whole = self.count is not None and hasattr(self.count, "__index__")
         number = self.fraction is None and whole and (self.count or 0) >= 1
         if not (share or number):
