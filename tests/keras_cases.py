@@ -33,15 +33,19 @@ def by_torch(loss: Any, outputs: Any, targets: Any, weight: Any, mask: Any) -> A
     return value.detach().numpy(), [slope.numpy()]
 
 
-def by_tensorflow(loss: Any, outputs: Any, targets: Any, weight: Any, mask: Any) -> Any:
-    """Return value and slope on the TensorFlow backend."""
+def by_tensorflow(
+    loss: Any, outputs: Any, targets: Any, weight: Any, mask: Any, private: bool = False
+) -> Any:
+    """Return value and slope on the TensorFlow backend; `private`: in tf_keras."""
     import tensorflow as tf
 
     leaf = tf.convert_to_tensor(outputs)
     with tf.GradientTape() as tape:
         tape.watch(leaf)
         given = tf.identity(leaf)
-        if mask is not None:
+        if mask is not None and private:
+            given._keras_mask = tf.convert_to_tensor(mask)
+        elif mask is not None:
             backend.set_keras_mask(given, mask=tf.convert_to_tensor(mask))
         value = loss(tf.convert_to_tensor(targets), given, sample_weight=weight)
     slope = tape.gradient(value, leaf)

@@ -2,7 +2,7 @@
 """What the losses of Keras share: values, then weights and masks, then one denominator."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 from lossledger._array import library_of
@@ -11,26 +11,25 @@ from lossledger._typing import Array, Axes
 from lossledger.frames import NamedArray
 from lossledger.losses import Loss
 from lossledger.presets._base import AbstractPreset, Given, Outputs, Recipe
+from lossledger.presets._keras_history import (
+    CONVENTIONS,
+    LATER,
+    REDUCTIONS,
+    Convention,
+    Reduction,
+    Stages,
+    averaged,
+    fitted,
+    missing,
+    scale,
+)
 from lossledger.presets._keras_shapes import Shape, placed, reshaped, same_rank, shape_of
-from lossledger.reductions import AbstractReduction, Chain, Mean, Sum
+from lossledger.reductions import Chain, Mean, Sum
 
 EPSILON = 1e-7
 """keras.config.epsilon(), unless it was set otherwise."""
 
-Reduction = Literal[
-    "sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", "auto", None
-]
-Convention = Literal["keras3", "keras2.11", "keras2.3", "keras1"]
-Stages = tuple[AbstractReduction, ...]
 Dtype = Literal["float32", "float64", None]
-
-CONVENTIONS: tuple[Convention, ...] = ("keras3", "keras2.11", "keras2.3", "keras1")
-REDUCTIONS: dict[Convention, tuple[str | None, ...]] = {
-    "keras3": ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None),
-    "keras2.11": ("sum_over_batch_size", "auto", "sum", "none"),
-    "keras2.3": ("sum_over_batch_size", "sum", "none"),
-    "keras1": ("sum_over_batch_size",),
-}
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,11 @@ class AbstractKeras(AbstractPreset):
             )
         self._require("reduction", self.reduction, REDUCTIONS[self.convention])
         self._require("dtype", self.dtype, ("float32", "float64", None))
+        later = LATER.get(self.convention, ())
+        defaults = {f.name: f.default for f in fields(self)}
+        for name in later:
+            if name in defaults:
+                self._require(name, getattr(self, name), (defaults[name],))
 
     def axes(self, rank: int) -> Axes:
         """Return batch, the rest, and the last axis, which Keras' functions remove."""
@@ -111,17 +115,15 @@ class AbstractKeras(AbstractPreset):
         left = self.left(axes)
         if left and not bare:
             stages += self.outer(left, given)
-        return Recipe(self.loss(axes, given), Chain(stages), bare)
+        factor = scale(given) if self.convention == "keras1" and given else 1.0
+        return Recipe(self.loss(axes, given), Chain(stages), bare, loss_weight=factor)
 
     def outer(self, left: Axes, given: Given | None) -> Stages:
         """Return the stages that make one number of Keras' values."""
         if self.reduction == "sum":
             return (Sum(),)
         if self.reduction != "mean_with_sample_weight":
-            counted: Literal["mask", "elements"] = "mask"
-            if self.convention == "keras2.3":
-                counted = "elements"
-            return (Mean(denominator=counted),)
+            return averaged(self.convention, left, given)
         named = [w for w in (given.sample_weight, given.mask) if w is not None] if given else []
         if not named or self.masking:
             return (Mean(),)
@@ -143,16 +145,16 @@ class AbstractKeras(AbstractPreset):
         given = replace(given, outputs=(outputs,), targets=targets)
         return self._weighted(given, axes)
 
-    def fitted(self, targets: Shape, outputs: Shape) -> tuple[Shape, Shape]:
-        """Return the shapes of targets and outputs that Keras computes with."""
-        return same_rank(targets, outputs)
+    def fitted(self, goal: Shape, shape: Shape) -> tuple[Shape, Shape]:
+        """Return the shapes of targets (`goal`) and outputs that Keras computes with."""
+        return fitted(self.convention, goal, shape)
 
-    def check(self, axes: Axes, outputs: Shape, targets: Array) -> None:
+    def check(self, axes: Axes, shape: Shape, targets: Array) -> None:
         """Refuse shapes that Keras refuses or misreads."""
         if self.needs_rows and len(axes) == 1:
             raise ShapeError(
                 f"{type(self).__name__} needs outputs with a batch axis and the axis it removes",
-                f"Found shape {outputs}",
+                f"Found shape {shape}",
                 "Keras takes the batch for one vector: its loss is one number, which no weight "
                 "can reach",
                 "Pass outputs of shape (batch, classes)",
@@ -207,8 +209,8 @@ class AbstractKeras(AbstractPreset):
         shape = tuple(lengths[a] for a in left)
         found: dict[str, Any] = {}
         for name in names:
-            leading = self.convention != "keras3"
-            found[name] = placed(xp, name, getattr(given, name), left, shape, leading)
+            weight = getattr(given, name)
+            found[name] = placed(xp, name, weight, left, shape, missing(self.convention))
         if self.reduction == "mean_with_sample_weight":
             self._check_one(given, shape)
         return replace(given, **found)
@@ -226,7 +228,7 @@ class AbstractKeras(AbstractPreset):
                 "Pass one weight a sample, or use 'sum_over_batch_size'",
             )
 
-    def _require(self, name: str, value: object, choices: tuple[str | None, ...]) -> None:
+    def _require(self, name: str, value: object, choices: tuple[object, ...]) -> None:
         if value not in choices:
             shown = ", ".join(map(repr, choices))
             raise MatchError(

@@ -14,11 +14,9 @@ from lossledger.presets._base import Given
 from lossledger.presets._keras_base import (
     EPSILON,
     AbstractKeras,
-    Convention,
     Dtype,
-    Reduction,
-    Stages,
 )
+from lossledger.presets._keras_history import Convention, Reduction, Stages
 from lossledger.presets._keras_regression import INNER
 from lossledger.presets._keras_shapes import Shape
 from lossledger.reductions import Mean
@@ -35,6 +33,7 @@ class Hinge(AbstractKeras):
     dtype: Dtype = None
     notes: ClassVar[tuple[str, ...]] = (
         "Labels 0 and 1 become −1 and 1 only if every target of the batch is 0 or 1.",
+        "Keras 1 does not convert labels: a 0 costs 1, whatever the output.",
         INNER,
     )
 
@@ -58,8 +57,11 @@ class SquaredHinge(AbstractKeras):
 
 
 def _of_signs(loss: losses.SignedHinge, convention: Convention) -> Loss:
-    converts = convention in ("keras3", "keras2.11")
-    return Mapped(loss, targets=(Signs(),)) if converts else loss
+    return loss if convention == "keras1" else Mapped(loss, targets=(Signs(),))
+
+
+def _smoothed(smoothing: float) -> tuple[Affine, ...]:
+    return (Affine(1 - smoothing, smoothing / 2),) if smoothing else ()
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,20 @@ class BinaryCrossentropy(AbstractKerasElements):
     reduction: Reduction = "sum_over_batch_size"
     name: str | None = "binary_crossentropy"
     dtype: Dtype = None
-    notes: ClassVar[tuple[str, ...]] = (CLIPPED, INNER)
+    notes: ClassVar[tuple[str, ...]] = (
+        CLIPPED,
+        "Keras 2.11 adds 1e-7 inside the logs after the clip.",
+        INNER,
+    )
 
     def loss(self, axes: Axes, given: Given | None) -> Loss:
         """Cross entropy of yes/no elements."""
+        clip = (Clip(EPSILON, 1 - EPSILON),)
+        if self.convention == "keras2.11" and not self.from_logits:
+            goal = _smoothed(self.label_smoothing)
+            return Mapped(losses.LogLoss(EPSILON), clip, goal)
         bare = losses.BinaryCrossEntropy(self.from_logits, label_smoothing=self.label_smoothing)
-        return bare if self.from_logits else Mapped(bare, (Clip(EPSILON, 1 - EPSILON),))
+        return bare if self.from_logits else Mapped(bare, clip)
 
 
 @dataclass(frozen=True)
@@ -122,9 +132,11 @@ class BinaryFocalCrossentropy(AbstractKerasElements):
     def loss(self, axes: Axes, given: Given | None) -> Loss:
         """Focal loss of clipped probabilities."""
         alpha = self.alpha if self.apply_class_balancing else None
-        bare = losses.FocalLogLoss(self.gamma, alpha, EPSILON)
-        smoothing = self.label_smoothing
-        goal = (Affine(1 - smoothing, smoothing / 2),) if smoothing else ()
+        old = self.convention == "keras2.11"
+        goal = _smoothed(self.label_smoothing)
+        if old and self.from_logits:
+            return Mapped(losses.ProductFocal(self.gamma, alpha), targets=goal)
+        bare = losses.FocalLogLoss(self.gamma, alpha, EPSILON, EPSILON if old else 0.0)
         if self.from_logits:
             return Mapped(bare, (Sigmoid(),), goal, "logits")
         return Mapped(bare, targets=goal)
@@ -251,10 +263,10 @@ class Circle(AbstractKeras):
         """Nothing: one value a sample."""
         return ()
 
-    def fitted(self, targets: Shape, outputs: Shape) -> tuple[Shape, Shape]:
+    def fitted(self, goal: Shape, shape: Shape) -> tuple[Shape, Shape]:
         """Drop a last axis of length 1 from the labels."""
-        single = len(targets) == 2 and targets[-1] == 1
-        return (targets[:1] if single else targets), outputs
+        single = len(goal) == 2 and goal[-1] == 1
+        return (goal[:1] if single else goal), shape
 
     def arrange(self, given: Given) -> Given:
         """Leave out samples without both kinds of pairs."""

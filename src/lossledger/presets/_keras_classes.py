@@ -12,12 +12,10 @@ from lossledger.presets._base import Given
 from lossledger.presets._keras_base import (
     EPSILON,
     AbstractKeras,
-    Convention,
     Dtype,
-    Reduction,
-    Stages,
 )
-from lossledger.presets._keras_shapes import Shape, same_rank, shape_of
+from lossledger.presets._keras_history import Convention, Reduction, Stages
+from lossledger.presets._keras_shapes import Shape, shape_of
 from lossledger.reductions import Sum
 
 CLIP = Clip(EPSILON, 1 - EPSILON)
@@ -63,12 +61,12 @@ class AbstractKerasRows(AbstractKeras):
                 "Use axis=-1 for classes in the last place",
             )
 
-    def _check_rows(self, targets: Array, outputs: Shape) -> None:
+    def _check_rows(self, targets: Array, shape: Shape) -> None:
         """Refuse labels where Keras wants rows."""
-        if targets is not None and shape_of(targets) != outputs:
+        if targets is not None and shape_of(targets) != shape:
             raise ShapeError(
                 f"{type(self).__name__} needs targets with one number a class",
-                f"Found targets of shape {shape_of(targets)} beside outputs {outputs}",
+                f"Found targets of shape {shape_of(targets)} beside outputs {shape}",
                 "They are class indices; Keras raises, or broadcasts them",
                 "Pass one-hot rows, or use SparseCategoricalCrossentropy",
             )
@@ -86,7 +84,10 @@ class CategoricalCrossentropy(AbstractKerasRows):
     dtype: Dtype = None
     notes: ClassVar[tuple[str, ...]] = (
         CLIPPED,
-        "Label smoothing divides by the length of the last axis, whatever `axis` says.",
+        (
+            "Label smoothing divides by the length of the last axis, whatever `axis` says; in "
+            "Keras 2.3 by that of the second axis."
+        ),
         "On TensorFlow the gradient for logits is right only if targets sum to 1; here always.",
     )
 
@@ -94,19 +95,20 @@ class CategoricalCrossentropy(AbstractKerasRows):
         """Cross entropy of one-hot or soft rows."""
         smoothing = self.label_smoothing
         steps: tuple[Affine, ...] = ()
-        if smoothing and given is not None and axes[-1] != "class":
-            last = shape_of(given.outputs[0])[-1]
-            steps = (Affine(1 - smoothing, smoothing / last),)
+        place = {"keras3": -1, "keras2.3": 1}.get(self.convention, self.axis)
+        if smoothing and given is not None and axes[place] != "class":
+            length = shape_of(given.outputs[0])[place]
+            steps = (Affine(1 - smoothing, smoothing / length),)
             smoothing = 0.0
         bare = losses.CrossEntropy(self.from_logits, smoothing)
         if self.from_logits:
             return Mapped(bare, targets=steps)
         return Mapped(bare, (Normalize(), CLIP), steps, "probabilities")
 
-    def check(self, axes: Axes, outputs: Shape, targets: Array) -> None:
+    def check(self, axes: Axes, shape: Shape, targets: Array) -> None:
         """Refuse class indices."""
-        super().check(axes, outputs, targets)
-        self._check_rows(targets, outputs)
+        super().check(axes, shape, targets)
+        self._check_rows(targets, shape)
 
 
 @dataclass(frozen=True)
@@ -142,12 +144,12 @@ class SparseCategoricalCrossentropy(AbstractKerasRows):
         bare = losses.CrossEntropy(self.from_logits, ignore_index=self.ignore_class)
         if self.from_logits:
             return bare
-        steps = (Normalize(), CLIP)
+        steps = (Normalize(), CLIP) if self.convention == "keras3" else (CLIP, Normalize())
         return Mapped(bare, steps, outputs_are="probabilities")
 
-    def fitted(self, targets: Shape, outputs: Shape) -> tuple[Shape, Shape]:
+    def fitted(self, goal: Shape, shape: Shape) -> tuple[Shape, Shape]:
         """Drop a class axis of length 1 from the targets."""
-        rows, shape = same_rank(targets, outputs)
+        rows, shape = super().fitted(goal, shape)
         axis = self.class_axis
         if len(rows) == len(shape) > 1 and rows[axis] == 1:
             rows = tuple(n for i, n in enumerate(rows) if i != axis % len(rows))
@@ -195,10 +197,10 @@ class CategoricalFocalCrossentropy(AbstractKerasRows):
             "logits" if self.from_logits else "probabilities",
         )
 
-    def check(self, axes: Axes, outputs: Shape, targets: Array) -> None:
+    def check(self, axes: Axes, shape: Shape, targets: Array) -> None:
         """Refuse class indices, and weights along another axis than the classes."""
-        super().check(axes, outputs, targets)
-        self._check_rows(targets, outputs)
+        super().check(axes, shape, targets)
+        self._check_rows(targets, shape)
         if not isinstance(self.alpha, int | float) and axes[-1] != "class":
             raise MatchError(
                 "`alpha` with one number a class needs classes in the last place",
@@ -242,16 +244,16 @@ class CategoricalGeneralizedCrossEntropy(AbstractKerasRows):
         bare = losses.GeneralizedCrossEntropy(self.q, from_logits=False)
         return Mapped(bare, outputs_are="probabilities")
 
-    def check(self, axes: Axes, outputs: Shape, targets: Array) -> None:
+    def check(self, axes: Axes, shape: Shape, targets: Array) -> None:
         """Refuse targets that Keras broadcasts."""
-        super().check(axes, outputs, targets)
-        if targets is not None and len(shape_of(targets)) == len(outputs):
+        super().check(axes, shape, targets)
+        if targets is not None and len(shape_of(targets)) == len(shape):
             raise ShapeError(
                 "CategoricalGeneralizedCrossEntropy needs class indices without a class axis",
-                f"Found targets of shape {shape_of(targets)} beside outputs {outputs}",
+                f"Found targets of shape {shape_of(targets)} beside outputs {shape}",
                 "Keras makes indicators of them and broadcasts: its values have shape "
                 "(batch, batch)",
-                f"Pass indices of shape {outputs[:-1]}",
+                f"Pass indices of shape {shape[:-1]}",
             )
 
 
@@ -295,7 +297,7 @@ class CategoricalHinge(AbstractKerasRows):
         """Hinge of the label against the best of the others and 0."""
         return losses.CategoricalHinge()
 
-    def check(self, axes: Axes, outputs: Shape, targets: Array) -> None:
+    def check(self, axes: Axes, shape: Shape, targets: Array) -> None:
         """Refuse class indices."""
-        super().check(axes, outputs, targets)
-        self._check_rows(targets, outputs)
+        super().check(axes, shape, targets)
+        self._check_rows(targets, shape)

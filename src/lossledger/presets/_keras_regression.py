@@ -12,11 +12,9 @@ from lossledger.presets._base import Given
 from lossledger.presets._keras_base import (
     EPSILON,
     AbstractKeras,
-    Convention,
     Dtype,
-    Reduction,
-    Stages,
 )
+from lossledger.presets._keras_history import Convention, Reduction, Stages
 
 INNER = "Under 'sum' the mean over the last axis stays: the number is a sum of means."
 
@@ -99,7 +97,7 @@ class CosineSimilarity(AbstractKeras):
     reduction: Reduction = "sum_over_batch_size"
     name: str | None = "cosine_similarity"
     dtype: Dtype = None
-    since: ClassVar[Convention] = "keras2.3"
+    since: ClassVar[Convention] = "keras2.11"
     default_axes: ClassVar[str] = "batch feature"
     needs_rows: ClassVar[bool] = True
     notes: ClassVar[tuple[str, ...]] = (
@@ -130,11 +128,22 @@ class Huber(AbstractKerasNumbers):
     name: str | None = "huber_loss"
     dtype: Dtype = None
     since: ClassVar[Convention] = "keras2.3"
-    notes: ClassVar[tuple[str, ...]] = (INNER,)
+    notes: ClassVar[tuple[str, ...]] = (
+        INNER,
+        "Keras 2.3 has no mean over the last axis here, and 2.11 computes in float32.",
+    )
 
     def loss(self, axes: Axes, given: Given | None) -> Loss:
         """Huber's loss."""
         return losses.Huber(self.delta)
+
+    def within(self, axes: Axes) -> Stages:
+        """Return the mean over the last axis, which Keras 2.3 does not take."""
+        return () if self.convention == "keras2.3" else super().within(axes)
+
+    def left(self, axes: Axes) -> Axes:
+        """Return the axes of Keras' values."""
+        return axes if self.convention == "keras2.3" else super().left(axes)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def reshaped(xp: ArrayLibrary, x: Array, shape: Shape) -> Array:
 
 
 def placed(
-    xp: ArrayLibrary, name: str, x: Array, axes: Axes, shape: Shape, leading: bool
+    xp: ArrayLibrary, name: str, x: Array, axes: Axes, shape: Shape, missing: int
 ) -> NamedArray:
     """Name the axes of a weight or mask among those of Keras' values.
 
@@ -41,7 +41,7 @@ def placed(
         x: As passed.
         axes: Axes of the values.
         shape: Their lengths.
-        leading: Whether axes that are missing stand at the end (Keras 2) or are an error.
+        missing: How many of the last axes may be missing (in Keras 2).
 
     Raises:
         ShapeError: If Keras raises there, or would broadcast along another axis.
@@ -54,7 +54,7 @@ def placed(
     fitted = found
     if len(found) == len(shape) + 1 and found[-1] == 1:
         fitted = found[:-1]
-    elif len(found) < len(shape) and (leading or (len(found) + 1, shape[-1]) == (len(shape), 1)):
+    elif 0 < len(shape) - len(found) <= (max(missing, 1) if shape[-1] == 1 else missing):
         fitted = found + (1,) * (len(shape) - len(found))
     fits = [n in (1, m) for n, m in zip(fitted, shape, strict=False)]
     if len(fitted) != len(shape) or not all(fits):
