@@ -2,6 +2,7 @@
 """The one table of cases: a new loss is one row, and inherits every law."""
 
 import cases_classification
+import cases_images
 import cases_keras
 import cases_optax
 import cases_regression
@@ -13,6 +14,7 @@ LOSSES: tuple[Case, ...] = (
     *cases_classification.ROWS,
     *cases_sums.ROWS,
     *cases_regression.ROWS,
+    *cases_images.ROWS,
     *cases_keras.ROWS,
     *cases_optax.ROWS,
     *cases_torch.ROWS,

@@ -20,17 +20,24 @@ from lossledger.losses.distribution import (
 from lossledger.losses.experts import LoadBalance
 from lossledger.losses.focal import Asymmetric, Focal, Poly1, QualityFocal
 from lossledger.losses.focal_product import ProductFocal
+from lossledger.losses.focal_soft import ClassFocal, ScaledCrossEntropy
+from lossledger.losses.focal_sums import NormalizedFocal
 from lossledger.losses.hinges import (
     HingeEmbedding,
     MarginRanking,
     MultilabelMargin,
     MultiMargin,
 )
+from lossledger.losses.label_entropy import LabelCrossEntropy
+from lossledger.losses.labels import Foreground, OneHot, OneHotSums
 from lossledger.losses.likelihood import NegativeLogLikelihood, PointwiseKL
 from lossledger.losses.log_divergence import GeneralizedKL
+from lossledger.losses.logit_steps import Log, Logit
 from lossledger.losses.margin import LDAM, Hinge, LogitAdjusted, MulticlassHinge, SquaredHinge
 from lossledger.losses.overlap import Dice, Jaccard
 from lossledger.losses.overlap_balanced import BalancedDice
+from lossledger.losses.overlap_clipped import ClippedTversky, MeanTverskyPower
+from lossledger.losses.overlap_matthews import Matthews
 from lossledger.losses.overlap_pooled import GeneralizedDice
 from lossledger.losses.overlap_ratios import FocalTversky, LogDice, Tversky
 from lossledger.losses.pairwise import CosineEmbedding, InfoNCE, PairwiseLogistic, TripletMargin
@@ -75,7 +82,9 @@ __all__ = [
     "Charbonnier",
     "Circle",
     "ClampedBinaryCrossEntropy",
+    "ClassFocal",
     "Clip",
+    "ClippedTversky",
     "CosineEmbedding",
     "CosineSimilarity",
     "CrossEntropy",
@@ -88,6 +97,7 @@ __all__ = [
     "FocalLogLoss",
     "FocalProbabilities",
     "FocalTversky",
+    "Foreground",
     "FromSums",
     "GaussianKL",
     "GaussianNLL",
@@ -102,15 +112,20 @@ __all__ = [
     "Jaccard",
     "JensenShannon",
     "KLDivergence",
+    "LabelCrossEntropy",
     "LaplaceNLL",
     "LoadBalance",
+    "Log",
     "LogCosh",
     "LogDice",
     "LogLoss",
+    "Logit",
     "LogitAdjusted",
     "Loss",
     "Mapped",
     "MarginRanking",
+    "Matthews",
+    "MeanTverskyPower",
     "MultiMargin",
     "MulticlassHinge",
     "MulticlassPerceptron",
@@ -118,6 +133,9 @@ __all__ = [
     "NTXent",
     "NegativeLogLikelihood",
     "Normalize",
+    "NormalizedFocal",
+    "OneHot",
+    "OneHotSums",
     "PairwiseLogistic",
     "Perceptron",
     "PointwiseKL",
@@ -128,6 +146,7 @@ __all__ = [
     "Quantile",
     "RelativeEntropy",
     "ReverseKL",
+    "ScaledCrossEntropy",
     "Sigmoid",
     "SignedHinge",
     "Signs",
