@@ -24,10 +24,11 @@ def test_a_factor_is_found() -> None:
 
 
 def test_weighted_cross_entropy_in_keras() -> None:
-    """torch's class weights are Keras' sample weights under one reduction, and it works."""
+    """Torch's class weights are Keras' sample weights under one reduction, and it works."""
     found = migrate("torch.CrossEntropyLoss(weight=[1, 2, 5])", "keras")
-    best = found.equal[0]
+    best = next(c for c in found.equal if "Sparse" in str(c))
     assert best.call == "sample_weight=weight[labels]"
+    assert any(c.call.startswith("one-hot targets") for c in found.equal)
     z, labels = RNG.normal(size=(40, 3)), RNG.integers(0, 3, 40)
     weight = np.array([1.0, 2.0, 5.0])
     theirs = torch.nn.CrossEntropyLoss(weight=torch.from_numpy(weight))
@@ -36,11 +37,14 @@ def test_weighted_cross_entropy_in_keras() -> None:
 
 
 def test_what_cannot_be_expressed() -> None:
-    """Smoothing with weights has no counterpart: the nearest is named, and what it lacks."""
-    found = migrate("torch.MultiMarginLoss(p=2, margin=0.5)", "monai")
+    """Smoothing with weights has no counterpart in Keras: the nearest is named, and how far."""
+    found = migrate("torch.CrossEntropyLoss(weight=[1, 2, 5], label_smoothing=0.1)", "keras")
     assert not found.equal
     assert not found.scaled
     assert "cannot be expressed" in str(found)
+    assert "CategoricalCrossentropy" in str(found.nearest)
+    assert found.nearest is not None
+    assert found.nearest.deviation > 1e-3
 
 
 def test_a_broken_twin_is_not_equal() -> None:

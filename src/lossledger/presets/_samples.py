@@ -67,20 +67,26 @@ def samples(preset: AbstractPreset) -> tuple[Sample, ...]:
     return tuple(found)
 
 
-def layouts(preset: AbstractPreset, sample: Sample) -> Iterator[tuple[tuple[Array, ...], Array]]:
-    """Yield the batch as a preset may want it: class axis in place, targets in each form."""
+def layouts(
+    preset: AbstractPreset, sample: Sample
+) -> Iterator[tuple[tuple[Array, ...], Array, str]]:
+    """Yield the batch as a preset may want it: class axis in place, targets in each form.
+
+    The last of three says what targets are, if they are not as the sample first has them.
+    """
     rank = sample.outputs[0].ndim
     facts = _facts(preset, rank)
     outputs = tuple(moved(preset, o) for o in sample.outputs)
     sign = facts is not None and facts.targets == "sign"
     if sample.labels is not None:
-        yield outputs, sample.labels
+        yield outputs, sample.labels, ""
     if sample.targets is not None:
         same = sample.targets.shape == sample.outputs[0].shape
         dense = moved(preset, sample.targets) if same else sample.targets
-        yield outputs, _signed(dense) if sign else dense
+        form = "one-hot targets" if sample.labels is not None else ""
+        yield outputs, _signed(dense) if sign else dense, "targets −1 and 1" if sign else form
     if sample.labels is None and sample.targets is None:
-        yield outputs, None
+        yield outputs, None, ""
 
 
 def moved(preset: AbstractPreset, x: Array) -> Array:

@@ -11,6 +11,7 @@ import ast
 import inspect
 import itertools
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from importlib import import_module
 from typing import Any, get_args, get_type_hints
 
@@ -21,7 +22,7 @@ from lossledger._typing import Array, Mapping, Sequence
 from lossledger.presets._base import AbstractPreset
 from lossledger.presets._samples import Sample, layouts, moved_back, samples
 
-LIBRARIES = ("torch", "keras", "tf1", "optax", "monai", "smp", "nnunet")
+LIBRARIES = ("torch", "keras", "optax", "monai", "smp", "nnunet")
 CLOSE = 1e-9
 MOST = 3
 """Equals that are shown; the plainest come first."""
@@ -31,10 +32,13 @@ SAME = (
     {"delta", "beta"},
     {"smooth", "smooth_nr", "smooth_dr"},
 )
+REFUSALS = (LossLedgerError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError)
+"""How a preset refuses a batch of a shape that is not its own."""
+
 FACTORS = ("a factor", "the batch size", "the number of classes", "the number of elements")
 
-Answer = tuple[Array, tuple[Array, ...]]
-"""A number and its gradient for each output."""
+Answer = tuple[Array, tuple[Array, ...], str]
+"""A number, its gradient for each output, and what targets it took."""
 
 Memo = dict[tuple[str, str, str], list[Answer] | None]
 
@@ -45,7 +49,8 @@ class Candidate:
 
     Attributes:
         preset: Configured as closely as it goes.
-        call: What to pass when calling it, beside outputs and targets; "" for nothing.
+        call: What to pass when calling it, beside outputs and targets as the source takes
+            them; "" for nothing.
         times: By what its number has to be multiplied: "", or the factor in words.
         deviation: Largest deviation of number and gradient after that, relative.
     """
@@ -99,7 +104,7 @@ class Migration:
                 lines.append(f"  nearest: {self.nearest}, off by {far} of the largest number")
         lines += [f"  without counterpart: {name}" for name in self.lost]
         shown = [self.source, *(c.preset for c in (*self.equal, *self.scaled)[:1])]
-        notes = [f"  note on {p.library}: {note}" for p in shown for note in p.notes]
+        notes = [f"  note on {library_of(p)}: {note}" for p in shown for note in p.notes]
         lines += dict.fromkeys(notes)
         return "\n".join(lines)
 
@@ -139,7 +144,7 @@ def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> 
     equal = tuple(c for c in found if c.equal)
     scaled = tuple(c for c in found if c.times)
     nearest = min(found, key=lambda c: c.deviation, default=None)
-    lost = () if equal or nearest is None else _lost(preset, nearest.preset)
+    lost = () if equal or nearest is None else _lost(preset, nearest)
     return Migration(preset, to, equal, scaled, nearest, lost)
 
 
@@ -174,6 +179,7 @@ def parse(text: str) -> AbstractPreset:
     )
 
 
+@cache
 def presets_of(library: str) -> list[type[AbstractPreset]]:
     """Return the presets of a library.
 
@@ -220,16 +226,16 @@ def answer(preset: AbstractPreset, sample: Sample, weight: Array | None) -> Answ
     Raises:
         LossLedgerError: If the preset takes the sample in none of its forms.
     """
-    refused: LossLedgerError | None = None
-    for given, targets in layouts(preset, sample):
+    refused: Exception | None = None
+    for given, targets, form in layouts(preset, sample):
         outputs = given if preset.reads > 1 else given[0]
         try:
             value, slopes = preset.value_and_grad(outputs, targets, weight)
-        except LossLedgerError as error:
+        except REFUSALS as error:
             refused = refused or error
             continue
         found = slopes if isinstance(slopes, tuple) else (slopes,)
-        return np.asarray(value), tuple(moved_back(preset, np.asarray(s)) for s in found)
+        return np.asarray(value), tuple(moved_back(preset, np.asarray(s)) for s in found), form
     assert refused is not None  # noqa: S101 - there is a layout, and none was taken
     raise refused
 
@@ -243,7 +249,13 @@ def spell(preset: AbstractPreset) -> str:
         if not hasattr(value, "shape") and value == default:
             continue
         shown.append(f"{f.name}={value!r}")
-    return f"{preset.library}.{type(preset).__name__}({', '.join(shown)})"
+    return f"{library_of(preset)}.{type(preset).__name__}({', '.join(shown)})"
+
+
+def library_of(preset: AbstractPreset) -> str:
+    """Return the name under which a preset's library is found here."""
+    found = [name for name in LIBRARIES if type(preset) in presets_of(name)]
+    return found[0] if found else preset.library
 
 
 def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
@@ -279,7 +291,9 @@ def _compared(
             memo[key] = _answers(configured, drawn, weights)
         answers = memo[key]
         if answers is not None:
-            found.append(_judged(configured, text, answers, wanted, drawn))
+            form = answers[0][2] if answers[0][2] != wanted[0][2] else ""
+            passed = " and ".join(part for part in (form, text) if part)
+            found.append(_judged(configured, passed, answers, wanted, drawn))
     return found
 
 
@@ -289,7 +303,7 @@ def _answers(
     """Return numbers and gradients on all samples; None if the preset cannot take them."""
     try:
         return [answer(configured, s, w) for s, w in zip(drawn, weights, strict=True)]
-    except (LossLedgerError, ArithmeticError):
+    except REFUSALS:
         return None
 
 
@@ -335,7 +349,7 @@ def _distance(
 ) -> float:
     """Return the largest deviation of numbers and gradients, relative to the wanted."""
     worst = 0.0
-    for (value, slopes), (goal, goals), scale in zip(answers, wanted, scales, strict=True):
+    for (value, slopes, _), (goal, goals, _), scale in zip(answers, wanted, scales, strict=True):
         if len(slopes) != len(goals):
             return float("inf")
         pairs = [(value, goal), *zip(slopes, goals, strict=True)]
@@ -348,9 +362,9 @@ def _distance(
     return worst
 
 
-def _lost(source: AbstractPreset, nearest: AbstractPreset) -> tuple[str, ...]:
+def _lost(source: AbstractPreset, nearest: Candidate) -> tuple[str, ...]:
     """Return the options that were set and have no counterpart."""
-    names = {f.name for f in fields(nearest)}
+    names = {f.name for f in fields(nearest.preset)} | ({"weight"} if nearest.call else set())
     lost = []
     for f in fields(source):
         alike = next((group for group in SAME if f.name in group), {f.name})
