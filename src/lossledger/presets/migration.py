@@ -136,6 +136,7 @@ def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> 
     preset = parse(source) if isinstance(source, str) else source
     drawn = samples(preset)
     wanted = [answer(preset, s, None) for s in drawn]
+    _check_telling(preset, wanted)
     found: list[Candidate] = []
     for kind in presets_of(to):
         for configured in configurations(kind, preset):
@@ -256,6 +257,17 @@ def library_of(preset: AbstractPreset) -> str:
     """Return the name under which a preset's library is found here."""
     found = [name for name in LIBRARIES if type(preset) in presets_of(name)]
     return found[0] if found else preset.library
+
+
+def _check_telling(preset: AbstractPreset, wanted: Sequence[Answer]) -> None:
+    """Require numbers and gradients other than 0: of two zeros nothing follows."""
+    if not all(value and any(s.any() for s in slopes) for value, slopes, _ in wanted):
+        raise MatchError(
+            "A loss is compared on batches where it is not 0",
+            f"Found 0 or no gradient for {spell(preset)}",
+            "It compares samples, or takes targets of a form of its own",
+            "Compare the two presets on data of your own",
+        )
 
 
 def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
