@@ -54,12 +54,15 @@ def cross_entropy() -> list[Case]:
         ours = presets.CrossEntropyLoss(weight, **options)
         ways = also_jax(i)
         cases.append(Case("CrossEntropyLoss", ours, torch_call(theirs), (z,), targets, ours=ways))
-    for reduction in REDUCTIONS:
-        options = {"reduction": reduction, "ignore_index": 2}
+    for reduction, smoothing, form in itertools.product(REDUCTIONS, (0.0, 0.3), ("index", "dense")):
+        # A class of weight 0, and one that is ignored.
+        options = {"reduction": reduction, "label_smoothing": smoothing}
+        options |= {"ignore_index": 2} if form == "index" else {}
         ours = presets.CrossEntropyLoss(ZERO, **options)
         theirs = torch_call(torch.nn.CrossEntropyLoss(tensor(ZERO), **options))
         z = RNG.normal(size=(9, 4)) * 50
-        cases.append(Case("CrossEntropyLoss", ours, theirs, (z,), labels((9, 4))))
+        targets = labels((9, 4)) if form == "index" else np.eye(4)[labels((9, 4))]
+        cases.append(Case("CrossEntropyLoss", ours, theirs, (z,), targets))
     return cases
 
 

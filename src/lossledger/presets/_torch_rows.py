@@ -37,7 +37,7 @@ class CrossEntropyLoss(AbstractTorch):
     notes: ClassVar[tuple[str, ...]] = (
         "If no label counts, torch returns NaN; here it is an error.",
         "The mean divides by the weights of index targets, but by the rows of probabilities.",
-        "Smoothing is weighted too: ε/K of every class's weight is added to each row.",
+        "Smoothing weighs the share of each class by that class, whatever the label weighs.",
     )
 
     def axes(self, rank: int) -> Axes:
