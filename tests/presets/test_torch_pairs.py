@@ -83,7 +83,7 @@ def triplet_margin() -> list[Case]:
     """Norms, swaps and points that coincide."""
     cases = []
     grid = itertools.product(
-        REDUCTIONS, (1.0, 0.2), (1.0, 2.0, 3.0), (False, True), (1e-6, 0.1), ("row", "rows")
+        REDUCTIONS, (1.0, 0.2), (1.0, 2.0, 3.0, np.inf), (False, True), (1e-6, 0.1), ("row", "rows")
     )
     for i, (reduction, margin, p, swap, eps, shape) in enumerate(grid):
         options = {"margin": margin, "p": p, "eps": eps, "swap": swap, "reduction": reduction}

@@ -6,14 +6,18 @@ nor small ones overflow. The divisor is detached: norms and directions do not de
 so their derivatives do not either.
 """
 
+import math
+
 from lossledger._array import ArrayLibrary
 from lossledger._typing import Array
 
 
 def norm(xp: ArrayLibrary, x: Array, axis: int, p: float = 2.0) -> Array:
-    """Return (Σ|x|^p)^(1/p) for p ≥ 1, without the axis."""
+    """Return (Σ|x|^p)^(1/p) for p ≥ 1, the largest |x| for p = ∞, without the axis."""
     if p == 1:
         return xp.sum(xp.abs(x), axis=axis)
+    if p == math.inf:
+        return xp.sum(xp.abs(x) * _largest(xp, x, axis), axis=axis)
     scale = _scale(xp, x, axis)
     y = x / xp.expand(scale, axis)
     power = xp.sum(y * y if p == 2 else xp.abs(y) ** p, axis=axis)
@@ -24,9 +28,14 @@ def norm(xp: ArrayLibrary, x: Array, axis: int, p: float = 2.0) -> Array:
 
 
 def norm_slope(xp: ArrayLibrary, x: Array, axis: int, p: float = 2.0) -> Array:
-    """Return ∂norm/∂x = sign(x)·(|x|/norm)^(p − 1), 0 at the zero vector."""
+    """Return ∂norm/∂x = sign(x)·(|x|/norm)^(p − 1), 0 at the zero vector.
+
+    For p = ∞ the largest elements share the slope.
+    """
     if p == 1:
         return xp.sign(x)
+    if p == math.inf:
+        return xp.sign(x) * _largest(xp, x, axis)
     if p == 2:
         return unit(xp, x, axis)
     size = xp.expand(norm(xp, x, axis, p), axis)
@@ -56,6 +65,14 @@ def unit_back(xp: ArrayLibrary, x: Array, slopes: Array, axis: int, epsilon: flo
     along = xp.expand(xp.sum(u * slopes, axis=axis), axis)
     found = (slopes - u * along) / xp.where(size == 0, size + 1, size)
     return xp.where(size == 0, xp.full_like(size, 0), found)
+
+
+def _largest(xp: ArrayLibrary, x: Array, axis: int) -> Array:
+    """Return 1 over the number of elements that are largest, 0 at the others."""
+    size = xp.abs(xp.detach(x))
+    first = size == xp.expand(xp.max(size, axis=axis), axis)
+    count = xp.astype(first, xp.dtype(x))
+    return count / xp.expand(xp.sum(count, axis=axis), axis)
 
 
 def _root(xp: ArrayLibrary, x: Array, axis: int, epsilon: float) -> Array:

@@ -120,7 +120,7 @@ class TripletMargin(AbstractLoss):
 
     Args:
         margin: How much farther the negative has to be.
-        p: Power of the norm, at least 1.
+        p: Power of the norm, at least 1; infinity for the largest difference.
         swap: Use ‖p − n‖ where it is smaller than ‖a − n‖.
         epsilon: Added to each difference inside the norms, as torch does with 1e-6.
         kink: Share of the slope at the kink; torch has 1.
@@ -142,9 +142,9 @@ class TripletMargin(AbstractLoss):
         check_positive("margin", self.margin)
         check_nonnegative("epsilon", self.epsilon)
         check_probability("kink", self.kink)
-        if not 1 <= self.p < math.inf:
+        if not self.p >= 1:
             raise DomainError(
-                "`p` must be at least 1 and finite",
+                "`p` must be at least 1",
                 f"Found {self.p!r}",
                 "Below 1 it is no norm",
                 "Pass p=2 for the Euclidean distance",

@@ -110,7 +110,7 @@ class TripletMarginLoss(AbstractTorch):
     default_axes: ClassVar[str] = "batch feature"
     notes: ClassVar[tuple[str, ...]] = (
         "eps is added to each difference, so a distance of 0 is not 0.",
-        "torch takes a p below 1 (no norm) and infinity; here both are errors.",
+        "torch takes a p below 1, which gives no norm; here it is an error.",
         _KINK,
     )
 
