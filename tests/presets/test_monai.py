@@ -251,8 +251,26 @@ def dice_focal() -> list[Case]:
     ]
 
 
+def single() -> list[Case]:
+    """Outputs in single precision, and labels of integer types."""
+    found = []
+    for name in (
+        "DiceLoss", "MaskedDiceLoss", "GeneralizedDiceLoss", "TverskyLoss", "FocalLoss",
+        "DiceCELoss", "DiceFocalLoss",
+    ):  # fmt: skip
+        for dtype in (np.int64, np.int32, np.uint8, np.float32):
+            options = {"to_onehot_y": True}
+            options |= {} if name == "FocalLoss" else {"softmax": True}
+            z, t = batch(SIZES[0], "labels", raw=False)
+            call, ours = theirs(name, options), getattr(presets, name)(**options)
+            z = z.astype(np.float32)
+            found.append(Case(name, ours, call, (z,), t.astype(dtype), within=SINGLE))
+    return found
+
+
 CASES = [
     *dice(), *masked_dice(), *generalized(), *tversky(), *focal(), *dice_ce(), *dice_focal(),
+    *single(),
 ]  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def soft_dice() -> list[Case]:
 def entropies() -> list[Case]:
     """RobustCrossEntropyLoss and TopKLoss."""
     found = []
-    grid = itertools.product((None, [1.0, 2.0, 0.2, 0.5]), (0.0, 0.1), ("mean", "sum", "none"))
+    grid = itertools.product((None, [1.0, 2.0, 0.0, 0.5]), (0.0, 0.1), ("mean", "sum", "none"))
     for place, (weight, smoothing, reduction) in enumerate(grid):
         size = (*SIZES[place % 3][:1], 4, *SIZES[place % 3][2:])
         options = {"weight": weight, "label_smoothing": smoothing, "ignore_index": 7}
@@ -163,7 +163,27 @@ def regions() -> list[Case]:
     return found
 
 
-CASES = [*soft_dice(), *entropies(), *sums(), *regions()]
+def single() -> list[Case]:
+    """Outputs in single precision, and labels of other types."""
+    found = []
+    size = SIZES[0]
+    inner = {"soft_dice_kwargs": {}, "ce_kwargs": {"k": 30}}
+    for dtype in (np.int32, np.uint8, np.float32):
+        z, t = RNG.normal(size=size).astype(np.float32), labels(size).astype(dtype)
+        act = {"apply_nonlin": softmax_helper_dim1}
+        for name, options in (
+            ("SoftDiceLoss", act), ("MemoryEfficientSoftDiceLoss", act), ("TopKLoss", {}),
+            ("RobustCrossEntropyLoss", {}), ("DC_and_topk_loss", inner),
+            ("DC_and_CE_loss", inner | {"ce_kwargs": {}}),
+        ):  # fmt: skip
+            found.append(case(name, options, z, t, within=SINGLE))
+        masks = {"bce_kwargs": {}, "soft_dice_kwargs": {}}
+        hot = (RNG.random(size) < 0.4).astype(dtype)
+        found.append(case("DC_and_BCE_loss", masks, z, hot, within=SINGLE))
+    return found
+
+
+CASES = [*soft_dice(), *entropies(), *sums(), *regions(), *single()]
 
 
 @pytest.mark.parametrize("loss", losses(CASES))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conformance import Case, check_loss, losses, torch_call
+from conformance import SINGLE, Case, check_loss, losses, torch_call
 from oracles_overlap import smp_losses
 
 import lossledger as ll
@@ -108,7 +108,7 @@ def focal() -> list[Case]:
         odd = reduction in ("batchwise_mean", "none")
         if mode == "multilabel" and ignored is not None:
             continue
-        if (normalized and (odd or not logits)) or (odd and mode == "binary" and ignored):
+        if (normalized and odd) or (odd and mode == "binary" and ignored):
             continue
         options = {
             "mode": mode, "reduction": reduction, "from_logits": logits, "alpha": alpha,
@@ -156,9 +156,29 @@ def matthews() -> list[Case]:
     return found
 
 
+def single() -> list[Case]:
+    """Outputs in single precision, and labels of other integer types."""
+    found = []
+    for place, dtype in enumerate((np.int32, np.uint8, np.int64)):
+        z, t = batch("multiclass", place, logits=True)
+        wide = np.int64 if place < 2 else dtype  # torch's one_hot takes no other
+        for name, options in (
+            ("DiceLoss", {"mode": "multiclass"}), ("FocalLoss", {"mode": "multiclass"}),
+        ):  # fmt: skip
+            given = t.astype(dtype if name == "FocalLoss" else wide)
+            found.append(case(name, options, z.astype(np.float32), given, within=SINGLE))
+        masks = np.moveaxis(np.eye(4)[t], -1, 1).astype(np.float32)
+        for name in ("JaccardLoss", "TverskyLoss"):
+            options = {"mode": "multilabel"}
+            found.append(case(name, options, z.astype(np.float32), masks, within=SINGLE))
+        both = {"outputs": z.astype(np.float32), "targets": masks, "within": SINGLE}
+        found.append(case("SoftBCEWithLogitsLoss", {}, **both))
+    return found
+
+
 CASES = [
     *overlap("DiceLoss", [{}]), *overlap("JaccardLoss", [{}, {"eps": 0.01}]), *tversky(),
-    *focal(), *entropies(), *matthews(),
+    *focal(), *entropies(), *matthews(), *single(),
 ]  # fmt: skip
 
 
@@ -202,8 +222,6 @@ def test_refusals() -> None:
         presets.FocalLoss("multilabel", ignore_index=255)
     with pytest.raises(ll.MatchError, match="goes without"):
         presets.FocalLoss("binary", reduction="none", normalized=True)
-    with pytest.raises(ll.MatchError, match="needs from_logits"):
-        presets.FocalLoss("binary", from_logits=False, normalized=True)(z, z)
     with pytest.raises(ll.DomainError, match="fails for None"):
         presets.SoftCrossEntropyLoss()
     with pytest.raises(ll.DomainError, match="must be one of"):

@@ -9,6 +9,7 @@ from lossledger.losses._base import AbstractOverlapLoss, Facts, Inputs
 from lossledger.losses._checks import check_positive
 from lossledger.losses._ratio import Empty
 from lossledger.losses.focal_soft import ScaledCrossEntropy, cross_entropy
+from lossledger.losses.steps import AbstractStep
 
 Sums = Mapping[str, Array]
 
@@ -25,6 +26,7 @@ class NormalizedFocal(AbstractOverlapLoss):
         focal: a, u, γ and ℓ.
         mean: Whether the ratio is divided by the sum of the weights once more.
         eps: ε > 0.
+        steps: What is done to the outputs first, element by element: probabilities to logits.
         empty: As for `Dice`.
         include_background: Whether class 0 counts.
 
@@ -35,6 +37,7 @@ class NormalizedFocal(AbstractOverlapLoss):
     focal: ScaledCrossEntropy
     mean: bool = True
     eps: float = 1e-6
+    steps: tuple[AbstractStep, ...] = ()
     empty: Empty = "keep"
     include_background: bool = True
 
@@ -50,7 +53,7 @@ class NormalizedFocal(AbstractOverlapLoss):
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> dict[str, Array]:
         """Return the losses, their factors, and 1, per element."""
-        z = outputs[0]
+        z = self._stages(xp, outputs[0], inputs)[-1]
         entropy = cross_entropy(xp, z, targets)
         scale = self.focal.factor(xp, z, targets, entropy)
         alpha = self.focal.alphas(xp, z, targets, inputs)
@@ -62,16 +65,18 @@ class NormalizedFocal(AbstractOverlapLoss):
     def channel_slopes(
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> tuple[dict[str, Array], ...]:
-        """Return their derivatives for the logit."""
-        z = outputs[0]
+        """Return their derivatives for the output."""
+        stages = self._stages(xp, outputs[0], inputs)
+        z = stages[-1]
         one = xp.full_like(z, 1.0)
         entropy = cross_entropy(xp, z, targets)
-        return (
-            {
-                "losses": self.focal.gradient(xp, outputs, targets, inputs, one)[0],
-                "factors": self.focal.factor_slope(xp, z, targets, entropy),
-            },
-        )
+        found = {
+            "losses": self.focal.gradient(xp, (z,), targets, inputs, one)[0],
+            "factors": self.focal.factor_slope(xp, z, targets, entropy),
+        }
+        for step, before in zip(reversed(self.steps), reversed(stages[:-1]), strict=True):
+            found = {name: step.pull(xp, before, inputs, s) for name, s in found.items()}
+        return (found,)
 
     def pools(self) -> Axes:
         """Nothing is pooled: one value a cell."""
@@ -98,6 +103,12 @@ class NormalizedFocal(AbstractOverlapLoss):
     def own(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
         """Return the losses over the elements."""
         return {"losses": 1.0}, {"elements": 1.0}
+
+    def _stages(self, xp: ArrayLibrary, z: Array, inputs: Inputs) -> list[Array]:
+        stages = [z]
+        for step in self.steps:
+            stages.append(step.apply(xp, stages[-1], inputs))
+        return stages
 
     def _inverse(self, xp: ArrayLibrary, sums: Sums) -> Array:
         factors = sums["factors"]

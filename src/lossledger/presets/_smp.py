@@ -13,6 +13,7 @@ from lossledger.losses.focal_sums import NormalizedFocal
 from lossledger.losses.labels import OneHot, OneHotSums
 from lossledger.losses.logit_steps import Log, Logit
 from lossledger.losses.overlap_clipped import ClippedTversky, MeanTverskyPower
+from lossledger.losses.steps import AbstractStep
 from lossledger.presets._base import Given, Recipe
 from lossledger.presets._images import channels, labels
 from lossledger.reductions import Chain, Mean, Sum
@@ -148,9 +149,7 @@ def focal_recipe(option: Any, axes: Axes) -> Recipe:
         return _normalized(option, focal, over, weights)
     loss: AbstractLoss = focal
     if not option.from_logits:
-        last_step = Log() if option.mode == "multiclass" else Logit()
-        steps = (Clip(option.eps, 1 - option.eps), last_step)
-        loss = Mapped(focal, outputs=steps, outputs_are="probabilities")
+        loss = Mapped(focal, outputs=to_logits(option), outputs_are="probabilities")
     if option.mode == "multiclass":
         loss = OneHot(loss, option.ignore_index)
     if option.reduction == "mean" or (not binary and option.reduction in ("none", None)):
@@ -166,18 +165,20 @@ def focal_recipe(option: Any, axes: Axes) -> Recipe:
     return Recipe(loss, Chain((first, *last)), class_weight=weights)
 
 
+def to_logits(option: Any) -> tuple[AbstractStep, ...]:
+    """Return the steps from probabilities to what smp takes for logits."""
+    if option.from_logits:
+        return ()
+    last: AbstractStep = Log() if option.mode == "multiclass" else Logit()
+    return (Clip(option.eps, 1 - option.eps), last)
+
+
 def _normalized(
     option: Any, focal: ScaledCrossEntropy, over: Axes, weights: Sequence[float] | None
 ) -> Recipe:
     """Return the focal loss divided by the sum of its factors."""
-    if not option.from_logits:
-        raise MatchError(
-            "`normalized` needs from_logits=True",
-            "Found from_logits=False",
-            "A loss of sums reads its outputs as they are",
-            "Pass logits",
-        )
-    loss: AbstractOverlapLoss = NormalizedFocal(over, focal, option.reduction == "mean")
+    mean = option.reduction == "mean"
+    loss: AbstractOverlapLoss = NormalizedFocal(over, focal, mean, steps=to_logits(option))
     if option.ignore_index is not None or option.mode == "multiclass":
         loss = OneHotSums(loss, option.ignore_index, option.mode == "multiclass")
     return Recipe(loss, Chain((Mean(),)), class_weight=weights)
