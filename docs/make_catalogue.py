@@ -31,6 +31,7 @@ ORDER = (
     "probabilistic", "pairwise", "cosine", "perceptron", "sparse", "subset", "log_divergence",
     "contrast", "likelihood", "clamped", "hinges", "focal_product",
     "focal_soft", "focal_sums", "label_entropy", "overlap_clipped", "overlap_matthews",
+    "probabilities", "signed", "differences", "circle",
 )  # fmt: skip
 # They hold a function or a loss, and have no formula.
 SUPPORT = ("Elementwise", "Foreground", "FromSums", "Mapped", "OneHot", "OneHotSums")

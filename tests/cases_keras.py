@@ -64,7 +64,31 @@ def circle(outputs: tuple[Any, ...], y: Any) -> Any:
     return np.array(values)
 
 
+def pairwise(outputs: tuple[Any, ...], t: Any) -> Any:
+    """Return the mean over ordered pairs, pair by pair."""
+    e = (outputs[0] - t).reshape(len(t), -1)
+    n = e.shape[1]
+    return ((e[:, :, None] - e[:, None]) ** 2).sum((1, 2)) / (n * (n - 1))
+
+
 ROWS: tuple[Case, ...] = (
+    Case(
+        "pairwise-squared",
+        ll.losses.PairwiseSquaredError("height width"),
+        "batch height width",
+        (4, 2, 3),
+        "real",
+        oracle=pairwise,
+    ),
+    Case(
+        "inner-product",
+        ll.losses.InnerProduct("feature"),
+        "batch time feature",
+        (4, 2, 3),
+        "real",
+        oracle=lambda outputs, t: 1 - np.einsum("bth,bth->bt", outputs[0], t),
+    ),
+    Case("values", ll.losses.Values(), "batch time", (5, 3), "none", oracle=lambda o, _: o[0]),
     Case(
         "log-loss",
         ll.losses.LogLoss(epsilon=0.01),

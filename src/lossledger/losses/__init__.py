@@ -9,6 +9,7 @@ from lossledger.losses.clamped import ClampedBinaryCrossEntropy
 from lossledger.losses.classification import BinaryCrossEntropy, CrossEntropy
 from lossledger.losses.contrast import NTXent, SmoothTriplet
 from lossledger.losses.cosine import CosineSimilarity
+from lossledger.losses.differences import InnerProduct, PairwiseSquaredError, Values
 from lossledger.losses.distribution import (
     Brier,
     Entropy,
@@ -108,6 +109,7 @@ __all__ = [
     "HingeEmbedding",
     "Huber",
     "InfoNCE",
+    "InnerProduct",
     "Inputs",
     "Jaccard",
     "JensenShannon",
@@ -137,6 +139,7 @@ __all__ = [
     "OneHot",
     "OneHotSums",
     "PairwiseLogistic",
+    "PairwiseSquaredError",
     "Perceptron",
     "PointwiseKL",
     "PoissonNLL",
@@ -160,4 +163,5 @@ __all__ = [
     "SubsetCrossEntropy",
     "TripletMargin",
     "Tversky",
+    "Values",
 ]

@@ -5,6 +5,6 @@
 and gradient; `preset.term("output")` is the same loss in an `Objective`.
 """
 
-from lossledger.presets import keras, monai, nnunet, optax, smp, torch
+from lossledger.presets import keras, monai, nnunet, optax, smp, tf1, torch
 
-__all__ = ["keras", "monai", "nnunet", "optax", "smp", "torch"]
+__all__ = ["keras", "monai", "nnunet", "optax", "smp", "tf1", "torch"]
