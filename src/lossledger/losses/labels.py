@@ -4,6 +4,7 @@
 from dataclasses import dataclass, replace
 
 from lossledger._array import ArrayLibrary
+from lossledger._errors import ShapeError
 from lossledger._typing import Array, Axes, Mapping, Names
 from lossledger.frames import Frame
 from lossledger.losses._base import AbstractLoss, AbstractOverlapLoss, Facts, Inputs
@@ -168,7 +169,7 @@ class Foreground(AbstractLoss):
 
     def _scale(self, inputs: Inputs) -> float:
         classes = inputs.frame.length("class")
-        return classes / (classes - 1) if self.mean else 1.0
+        return classes / (classes - 1) if self.mean and classes > 1 else 1.0
 
 
 def unmarked(xp: ArrayLibrary, marks: Array) -> Array:
@@ -201,6 +202,13 @@ def _masks(xp: ArrayLibrary, like: Array, targets: Array, inputs: Inputs) -> tup
 
 def _smaller(inputs: Inputs) -> Inputs:
     frame = inputs.frame
+    if frame.length("class") == 1:
+        raise ShapeError(
+            "A loss without background needs at least two classes",
+            f"Found {frame}",
+            "The outputs have one channel, which is no background",
+            "Include the background, or give the outputs a channel for it",
+        )
     shape = tuple(
         n - 1 if a == "class" else n for a, n in zip(frame.axes, frame.shape, strict=True)
     )
