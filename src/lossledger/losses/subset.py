@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses among a part of the classes: those that a batch's samples can choose from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import ShapeError
@@ -12,7 +12,7 @@ from lossledger.losses._rows import pick, row_facts
 from lossledger.losses.steps import AbstractStep
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fill(AbstractStep):
     """A number where `where` is False; the derivative is 1 where it is True, else 0.
 
@@ -23,7 +23,7 @@ class Fill(AbstractStep):
         axis: Name of the axis that `where` may lack; None lets it lack the first ones.
     """
 
-    where: Array = field(compare=False)
+    where: Array
     number: float = 0.0
     axis: str | None = "class"
 
@@ -39,7 +39,7 @@ class Fill(AbstractStep):
         return xp.where(here, slope, xp.full_like(slope, 0.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SubsetCrossEntropy(AbstractLoss):
     """Σ_{c∈S} t_c·(log Σ_{j∈S} exp z_j − z_c) among the classes S; log Σ exp z − z_y of an index.
 
@@ -55,7 +55,7 @@ class SubsetCrossEntropy(AbstractLoss):
     Source: optax.losses.softmax_cross_entropy(where=...), and with integer labels.
     """
 
-    among: Array = field(compare=False)
+    among: Array
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""

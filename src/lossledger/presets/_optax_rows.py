@@ -192,7 +192,7 @@ class multiclass_sparsemax_loss(AbstractRows):
             raise ShapeError(
                 "Scores of multiclass_sparsemax_loss must have the axes batch and class",
                 f"Found shape {shape}",
-                "optax takes one axis off and reads the rest of each sample as one vector",
+                "optax reads each sample as one vector; of a square one it makes a matrix",
                 "Reshape the scores to (batch, class) and the labels to (batch,)",
             )
         return super().arrange(given)

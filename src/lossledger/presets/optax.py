@@ -3,8 +3,8 @@
 """The losses of `optax.losses` 0.2.8 as presets.
 
 They return arrays, as there; `reduction="mean"` or "sum" stands for what is called on one.
-CTC, the ranking losses and `make_fenchel_young_loss`, whose formula is a function that the
-user passes, are left out.
+CTC, the ranking losses, `make_fenchel_young_loss`, whose formula is a function that the user
+passes, and `smooth_labels`, which is no loss, are left out.
 """
 
 from dataclasses import dataclass, replace
