@@ -207,8 +207,8 @@ class FocalProbabilities(AbstractLoss):
 class RelativeEntropy(AbstractLoss):
     """t·(log t − log p), one class of a KL divergence; ∂/∂p = −t/p.
 
-    A class with t = 0 adds 0.     Neither t nor p need to sum to 1; single values may be negative, a sum over the classes of
-    two distributions is not.
+    A class with t = 0 adds 0. Neither t nor p need to sum to 1; single values may be negative,
+    a sum over the classes of two distributions is not.
 
     Source: keras.losses.KLDivergence, before its sum; scipy.special.rel_entr.
     """

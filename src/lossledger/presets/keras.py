@@ -31,6 +31,7 @@ from lossledger.presets._keras_regression import (
     MeanSquaredLogarithmicError,
     Poisson,
 )
+from lossledger.presets._keras_total import Total, class_weights, total
 
 __all__ = [
     "BinaryCrossentropy",
@@ -53,5 +54,8 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Total",
     "Tversky",
+    "class_weights",
+    "total",
 ]
