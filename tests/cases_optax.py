@@ -3,6 +3,7 @@
 
 import numpy as np
 import oracles_classification as known
+import scipy.special
 from case import Case
 
 import lossledger as ll
@@ -92,7 +93,14 @@ ROWS: tuple[Case, ...] = (
         "soft",
         oracle=known.of_optax("softmax_cross_entropy", where=AMONG),
     ),
-    Case("generalized-kl", ll.losses.GeneralizedKL(), "batch class", (6, 4), "positive"),
+    Case(
+        "generalized-kl",
+        ll.losses.GeneralizedKL(),
+        "batch class",
+        (6, 4),
+        "positive",
+        oracle=lambda outputs, t: scipy.special.kl_div(t, np.exp(outputs[0])),
+    ),
     Case(
         "balanced-dice",
         ll.losses.BalancedDice("height width"),
