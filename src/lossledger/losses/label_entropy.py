@@ -76,7 +76,7 @@ class LabelCrossEntropy(AbstractLoss):
     ) -> tuple[Array, Array, Array, Inputs]:
         axis, dtype = inputs.class_axis, xp.dtype(z)
         counted = targets != self.ignored_label
-        index = xp.astype(xp.where(counted, targets, xp.full_like(targets, 0.0)), "int32")
+        index = xp.astype(xp.where(counted, targets, xp.full_like(targets, 0.0)), xp.counter(z))
         weight = None if self.weights is None else xp.asarray(list(self.weights), dtype, z)
         inner = replace(inputs, form="dense", class_weight=weight)
         soft = indicators(xp, index, z.shape[axis], axis, dtype)
