@@ -3,10 +3,11 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from conformance import Case, check_loss, losses
+from conformance import SINGLE, Case, check_loss, losses
 from optax_cases import case_of
 
 RNG = np.random.default_rng(0)
@@ -45,7 +46,18 @@ def elements() -> Iterator[Case]:
         yield case_of("sparsemax_loss", z, hard.astype(int))
 
 
-CASES = [*residuals(), *elements()]
+def margins() -> Iterator[Case]:
+    """Losses of signs over more shapes, all scores 0 in one of them, and in single precision."""
+    for shape in ((9,), (5, 2), (3, 3, 2)):
+        z = RNG.normal(size=shape) * (shape != (5, 2))
+        signs = RNG.choice([-1.0, 1.0], shape)
+        for name in ("hinge_loss", "perceptron_loss"):
+            yield case_of(name, z, signs)
+        short = case_of("perceptron_loss", z.astype(np.float32), signs.astype(np.float32))
+        yield replace(short, within=SINGLE)
+
+
+CASES = [*residuals(), *elements(), *margins()]
 
 
 @pytest.mark.parametrize("loss", losses(CASES))
