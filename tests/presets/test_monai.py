@@ -345,5 +345,8 @@ def test_refusals() -> None:
         masked(z, t, mask=np.ones((1, 1, 3, 5)))
     with pytest.raises(ll.MatchError, match="squared_pred"):
         presets.DiceLoss(squared=True)
+    ignoring = {"softmax": True, "to_onehot_y": True, "ignore_index": 9, "smooth_nr": 0.0}
+    with pytest.raises(ll.ReductionError, match="Every cell"):
+        presets.DiceLoss(**ignoring)(z, np.where(np.arange(3)[:, None, None, None], t, 9))
     known = presets.DiceLoss(other_act=torch.sigmoid, to_onehot_y=True)
     assert known(z, t) == presets.DiceLoss(sigmoid=True, to_onehot_y=True)(z, t)

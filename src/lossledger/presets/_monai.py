@@ -130,17 +130,20 @@ def of_labels(
     return loss
 
 
-def cells(reduction: Reduction, batch: bool) -> Chain:
+def cells(option: Any) -> Chain:
     """Return the stages that make one number of one value a cell.
 
-    A sample without weight has no cells; MONAI counts it in the mean all the same.
+    A sample without weight has no cells. MONAI counts them in the mean all the same, as
+    1 − smooth_nr/smooth_dr: as 0, or else it is an error.
     """
-    if reduction == "none":
+    if option.reduction == "none":
         return Chain(())
-    if reduction == "sum":
-        return Chain((Sum(),))
-    mean = Mean(denominator="elements")
-    return Chain((mean,)) if batch else Mean(over="class", denominator="elements").then(mean)
+    empty: Literal["zero", "raise"] = "zero" if option.smooth_nr == option.smooth_dr else "raise"
+    if option.reduction == "sum":
+        return Sum(over="class", empty=empty).then(Sum())
+    inner = Mean(over="class", denominator="elements", empty=empty)
+    last = Mean(denominator="elements", empty=empty)
+    return Chain((last,)) if option.batch else inner.then(last)
 
 
 def pixels(reduction: Reduction, axes: Axes, ignoring: bool) -> Chain:

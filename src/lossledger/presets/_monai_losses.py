@@ -34,8 +34,8 @@ ONE = (
 )
 RAW = "Without an activation outputs must be probabilities; MONAI takes any numbers."
 HOLE = (
-    "A cell in which no pixel counts is 0 here; in MONAI it is 1 − smooth_nr/smooth_dr, "
-    "which is 0 by default."
+    "A sample in which no pixel counts is 1 − smooth_nr/smooth_dr in MONAI, 0 by default; "
+    "where that is not 0 it is an error here (and 0 unreduced)."
 )
 LONE = "Where a single class counts, MONAI's Dice ignores `weight`."
 ROWS = "Of outputs (batch, class) MONAI sums over all axes; here they are an error."
@@ -91,7 +91,7 @@ class DiceLoss(AbstractMonai):
         weights = class_weights(self.weight, self, given)
         return Recipe(
             of_labels(loss, self, given, self.ignore_index),
-            cells(self.reduction, self.batch), unreduced, *weights,
+            cells(self), unreduced, *weights,
         )  # fmt: skip
 
     def lay_out(self, values: Array, given: Given) -> Array:
@@ -149,7 +149,7 @@ class MaskedDiceLoss(AbstractMonai):
         unreduced = self.reduction == "none"
         weights = class_weights(self.weight, self, given)
         loss = of_labels(dice(self, axes, given), self, given)
-        return Recipe(loss, cells(self.reduction, self.batch), unreduced, *weights)
+        return Recipe(loss, cells(self), unreduced, *weights)
 
     def lay_out(self, values: Array, given: Given) -> Array:
         """Leave out the background; end in axes of length 1."""
@@ -245,7 +245,7 @@ class TverskyLoss(AbstractMonai):
             **scores(self, given),
         )
         whole = of_labels(loss, self, given, self.ignore_index)
-        return Recipe(whole, cells(self.reduction, self.batch), self.reduction == "none")
+        return Recipe(whole, cells(self), self.reduction == "none")
 
     def lay_out(self, values: Array, given: Given) -> Array:
         """Leave out the background."""
