@@ -39,8 +39,8 @@ def test_numpy_sums_beyond_two_to_the_24():
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2], [2, 1, 0]])
-def test_masked_labels_stay_in_their_class(labels):
-    """A mean over elements counts a masked element in the class of its own label."""
+def test_masked_labels_are_in_no_class(labels):
+    """A mean over elements counts a masked element in no class, whatever its label is."""
     reduction = ll.Mean(by="class", denominator="elements").then(ll.Mean())
     objective = one("z", CE(), "batch class", reduction=reduction)
     total = objective.loss(np.zeros((3, 3)), np.array(labels), mask=np.array([1, 1, 0]))

@@ -57,7 +57,12 @@ def axes_in(factor: Factor, frame: Frame, keys: Keys) -> Axes:
 
 
 def enters(factor: Factor, frame: Frame, keys: Keys, keep: Axes) -> bool:
-    """Whether a stage that keeps `keep` is the first to remove one of the factor's axes."""
+    """Whether a stage that keeps `keep` is the first to remove one of the factor's axes.
+
+    A single value has no axis to remove: its weights enter at once.
+    """
+    if not frame.axes:
+        return True
     for name in factor.axes:
         if name in keep:
             continue
@@ -131,7 +136,7 @@ def kept(
     for factor in factors:
         varies = axes_in(factor, frame, keys)
         elsewhere = any(a not in frame.axes and a not in keys for a in factor.axes)
-        if elsewhere or not varies or any(a not in within for a in varies):
+        if elsewhere or (frame.axes and not varies) or any(a not in within for a in varies):
             continue
         here = align(xp, NamedArray(place_at(xp, factor, frame, keys, varies), varies), reach)
         counts = here if xp.is_bool(here) else here != 0

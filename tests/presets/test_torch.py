@@ -41,8 +41,6 @@ def cross_entropy() -> list[Case]:
     cases = []
     grid = itertools.product(REDUCTIONS, (0.0, 0.1), (None, WEIGHT), SIZES, ("index", "dense"))
     for i, (reduction, smoothing, weight, shape, form) in enumerate(grid):
-        if shape == "row" and weight and form == "index":
-            continue  # refused, see test_torch_use.py
         size = SIZES[shape]
         z = RNG.normal(size=size)
         targets = labels(size, -100)
@@ -71,8 +69,6 @@ def nll() -> list[Case]:
     cases = []
     grid = itertools.product(REDUCTIONS, (None, WEIGHT, ZERO), SIZES, (-100, 1))
     for i, (reduction, weight, shape, ignored) in enumerate(grid):
-        if shape == "row" and weight:
-            continue
         size = SIZES[shape]
         x = log_softmax(RNG.normal(size=size), min(1, len(size) - 1))
         targets = labels(size, ignored)
@@ -93,8 +89,6 @@ def multi_margin() -> list[Case]:
         REDUCTIONS, (1, 2), (1.0, 0.3, -0.2), (None, WEIGHT, ZERO), ("row", "rows")
     )
     for i, (reduction, p, margin, weight, shape) in enumerate(grid):
-        if shape == "row" and weight:
-            continue
         size = SIZES[shape]
         z = RNG.normal(size=size)
         options = {"p": p, "margin": margin, "reduction": reduction}

@@ -167,7 +167,7 @@ def test_wrong_number_of_arrays() -> None:
 
 @pytest.mark.parametrize("preset", [presets.CrossEntropyLoss(), presets.NLLLoss()])
 def test_rows_refuse(preset: Any) -> None:
-    """No label that counts, labels out of range, and a weighted row without a batch."""
+    """No label that counts, and labels out of range."""
     ignored = np.full(6, -100)
     with pytest.raises(ll.LossLedgerError, match="needs some weight"):
         preset(SIGNS, ignored)
@@ -176,8 +176,6 @@ def test_rows_refuse(preset: Any) -> None:
     )
     with pytest.raises(ll.DomainError, match="class indices from 0"):
         preset(SIGNS, np.array([0, 1, 2, 3, 4, 0]))
-    with pytest.raises(ll.MatchError, match="need a batch axis"):
-        type(preset)(BY_CLASS)(SIGNS[0], np.array(1))
 
 
 def test_dense_targets() -> None:

@@ -95,7 +95,8 @@ def prepare(
         clean, form = _indicators(xp, clean, frame, work), "dense"
     within = _weighs_within(term, form)
     inputs = Inputs(frame, form, classes, class_weight if within else None, places.alive)
-    keys = _keys(xp, term, inputs, clean, targets, weights)
+    labeled = places.on_targets(xp, term, form, places.given)
+    keys = _keys(xp, term, inputs, clean, labeled, weights)
     for name in term.keys:
         _check_key(name, keys[name], watch)
     by_row = _row_factor(xp, class_weight, within, inputs, clean, left)
@@ -278,14 +279,15 @@ def _keys(
     term: Term,
     inputs: Inputs,
     targets: Array,
-    given: Array,
+    labeled: Array | None,
     weights: BatchWeights,
 ) -> dict[str, Key]:
     left = values_frame(term, inputs.frame)
     keys: dict[str, Key] = {}
     if inputs.classes is not None and "class" not in left.axes and targets is not None:
         if inputs.form == "index":
-            keys["class"] = _labels_key(xp, term, inputs.classes, targets, given, left)
+            # Whatever label stands where no weight is, it is counted in no class.
+            keys["class"] = Key(targets, inputs.classes, left.axes, labeled)
         elif inputs.form == "dense" and "class" in inputs.frame.axes:
             likely = xp.argmax(targets, inputs.class_axis)
             keys["class"] = Key(likely, inputs.classes, left.axes)
@@ -295,18 +297,6 @@ def _keys(
     for name, size in term.keys.items():
         keys[name] = _user_key(xp, name, size, weights, left)
     return keys
-
-
-def _labels_key(
-    xp: ArrayLibrary, term: Term, classes: int, targets: Array, given: Array, left: Frame
-) -> Key:
-    """Labels as a key: those that were given, also where a mask hides the element."""
-    grouped = term.reduction.names("class") or (term.rows is not None and "class" in term.rows)
-    if not grouped or given is targets or xp.is_bool(given):
-        return Key(targets, classes, left.axes)
-    known = (given >= 0) & (given < classes)
-    own = xp.where(known, xp.astype(given, xp.dtype(targets)), xp.full_like(targets, 0))
-    return Key(own, classes, left.axes, known)
 
 
 def _user_key(xp: ArrayLibrary, name: str, size: int, weights: BatchWeights, left: Frame) -> Key:

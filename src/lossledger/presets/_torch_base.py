@@ -133,18 +133,11 @@ def weighted(given: Given, weight: Weight, axes: Axes, name: str) -> Given:
     """Return the batch with a weight that broadcasts to the outputs, as torch's does.
 
     Raises:
-        ShapeError: If it does not, or there is no axis.
+        ShapeError: If it does not.
     """
     if weight is None:
         return given
     xp, like = given.xp, given.outputs[0]
-    if not like.shape:
-        raise ShapeError(
-            f"`{name}` needs outputs with an axis here",
-            "Found an output that is one number",
-            "torch weighs a single number too",
-            "Pass outputs[None] and targets[None], a batch of one",
-        )
     array = spread(given, weight, axes, name)
     shape = tuple(like.shape)
     return replace(given, element_weight=NamedArray(xp.broadcast_to(array, shape), axes))

@@ -53,7 +53,7 @@ class CrossEntropyLoss(AbstractTorch):
                 "A row of probabilities has no label; torch refuses it too",
                 "Pass class indices, or leave ignore_index out",
             )
-        return given if _dense(given) else _unweighted_row(self, self.weight, given)
+        return given
 
     def recipe(self, axes: Axes, given: Given | None) -> Recipe:
         """Cross entropy, divided by weights or by rows."""
@@ -90,7 +90,7 @@ class NLLLoss(AbstractTorch):
                 "Only CrossEntropyLoss takes probabilities; torch refuses them here",
                 "Pass class indices, or use CrossEntropyLoss on logits",
             )
-        return _unweighted_row(self, self.weight, given)
+        return given
 
     def recipe(self, axes: Axes, given: Given | None) -> Recipe:
         """Log-likelihood, divided by weights."""
@@ -116,10 +116,6 @@ class MultiMarginLoss(AbstractTorch):
     def axes(self, rank: int) -> Axes:
         """Return batch and class."""
         return rows(rank)
-
-    def placed(self, given: Given) -> Given:
-        """Refuse a weight for one row without a batch axis."""
-        return _unweighted_row(self, self.weight, given)
 
     def recipe(self, axes: Axes, given: Given | None) -> Recipe:
         """Hinges of the other classes, over the number of classes."""
@@ -159,18 +155,6 @@ class MultiLabelMarginLoss(AbstractTorch):
         """Hinges of wanted classes against the others, over the number of classes."""
         chain = reduced(self.reduction, Mean())
         return Recipe(MultilabelMargin("lists"), chain, self.reduction == "none")
-
-
-def _unweighted_row(preset: AbstractTorch, weight: Weight, given: Given) -> Given:
-    """Refuse class weights of one row without a batch axis: there is nothing to weigh it by."""
-    if weight is not None and len(given.outputs[0].shape) == 1:
-        raise MatchError(
-            f"The weights of {full_name(preset)} need a batch axis here",
-            f"Found outputs of shape {tuple(given.outputs[0].shape)} and class indices",
-            "torch weighs a single row too",
-            "Pass outputs[None] and targets[None], a batch of one row",
-        )
-    return given
 
 
 def _dense(given: Given) -> bool:

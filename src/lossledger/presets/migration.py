@@ -7,12 +7,8 @@ equal on all of them is equal; what is off by one factor, or by a size of the ba
 to be; the rest cannot be expressed.
 """
 
-import ast
-import inspect
 import itertools
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
-from importlib import import_module
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -20,9 +16,9 @@ import numpy as np
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.presets._base import AbstractPreset
+from lossledger.presets._registry import library_of, parse, presets_of, spell
 from lossledger.presets._samples import Sample, layouts, moved_back, samples
 
-LIBRARIES = ("torch", "keras", "optax", "monai", "smp", "nnunet")
 CLOSE = 1e-9
 MOST = 3
 """Equals that are shown; the plainest come first."""
@@ -133,7 +129,7 @@ def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> 
     Raises:
         MatchError: If a library, a loss or an option does not exist.
     """
-    preset = parse(source) if isinstance(source, str) else source
+    preset = _reduced(parse(source) if isinstance(source, str) else source)
     drawn = samples(preset)
     wanted = [answer(preset, s, None) for s in drawn]
     _check_telling(preset, wanted)
@@ -147,57 +143,6 @@ def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> 
     nearest = min(found, key=lambda c: c.deviation, default=None)
     lost = () if equal or nearest is None else _lost(preset, nearest)
     return Migration(preset, to, equal, scaled, nearest, lost)
-
-
-def parse(text: str) -> AbstractPreset:
-    """Build a preset from "library.Loss(option=value, ...)"; values are plain literals.
-
-    Raises:
-        MatchError: If it is not of that form, or does not exist.
-    """
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        call = call if isinstance(call, ast.Call) else ast.Call(call, [], [])
-        library, _, name = ast.unparse(call.func).removeprefix("ll.presets.").rpartition(".")
-        positional = [ast.literal_eval(a) for a in call.args]
-        named = {k.arg or "**": ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise MatchError(
-            "A loss is written as library.Loss(option=value)",
-            f"Found {text!r}",
-            "An option is not a plain number, string, list or dict",
-            "Write e.g. 'torch.CrossEntropyLoss(weight=[1, 2, 5])'",
-        ) from error
-    for kind in presets_of(library):
-        if kind.__name__ == name:
-            built: AbstractPreset = kind(*positional, **named)
-            return built
-    raise MatchError(
-        f"{library} has the losses {', '.join(k.__name__ for k in presets_of(library))}",
-        f"Found {name!r}",
-        "The name is misspelled, or belongs to another library",
-        "Use one of them",
-    )
-
-
-@cache
-def presets_of(library: str) -> list[type[AbstractPreset]]:
-    """Return the presets of a library.
-
-    Raises:
-        MatchError: If there are none.
-    """
-    if library not in LIBRARIES:
-        raise MatchError(
-            f"Presets exist for {', '.join(LIBRARIES)}",
-            f"Found {library!r}",
-            "The library's name is misspelled, or was left out",
-            "Write e.g. torch.CrossEntropyLoss()",
-        )
-    module = import_module(f"lossledger.presets.{library}")
-    kinds = [k for k in vars(module).values() if isinstance(k, type)]
-    built = [k for k in kinds if issubclass(k, AbstractPreset) and not inspect.isabstract(k)]
-    return sorted(set(built), key=lambda k: k.__name__)
 
 
 def configurations(kind: type[AbstractPreset], source: AbstractPreset) -> list[AbstractPreset]:
@@ -241,22 +186,12 @@ def answer(preset: AbstractPreset, sample: Sample, weight: Array | None) -> Answ
     raise refused
 
 
-def spell(preset: AbstractPreset) -> str:
-    """Return a preset as code, with the options that are not at their defaults."""
-    shown = []
-    for f in fields(preset):
-        value = getattr(preset, f.name)
-        default = f.default
-        if not hasattr(value, "shape") and value == default:
-            continue
-        shown.append(f"{f.name}={value!r}")
-    return f"{library_of(preset)}.{type(preset).__name__}({', '.join(shown)})"
-
-
-def library_of(preset: AbstractPreset) -> str:
-    """Return the name under which a preset's library is found here."""
-    found = [name for name in LIBRARIES if type(preset) in presets_of(name)]
-    return found[0] if found else preset.library
+def _reduced(preset: AbstractPreset) -> AbstractPreset:
+    """Return the preset, with a mean where it gives an array: arrays have no gradient."""
+    for name in ("reduction", "batch_reduction"):
+        if getattr(preset, name, "mean") in ("none", None):
+            return replace(preset, **{name: "mean"})
+    return preset
 
 
 def _check_telling(preset: AbstractPreset, wanted: Sequence[Answer]) -> None:
