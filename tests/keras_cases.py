@@ -29,7 +29,7 @@ def by_torch(loss: Any, outputs: Any, targets: Any, weight: Any, mask: Any) -> A
     if mask is not None:
         backend.set_keras_mask(given, mask=torch.from_numpy(np.array(mask)))
     value = loss(np.array(targets), given, sample_weight=weight)
-    (slope,) = torch.autograd.grad(value.sum(), leaf)
+    (slope,) = torch.autograd.grad(value, leaf, torch.ones_like(value))
     return value.detach().numpy(), [slope.numpy()]
 
 
@@ -135,12 +135,18 @@ def in_single(found: list[Case], every: int) -> list[Case]:
 
 def unaveraged(c: Case) -> bool:
     """Whether nothing is divided, so that PyTorch's Keras stays in float64."""
-    weighted = c.sample_weight is not None or c.mask is not None
-    return c.preset.reduction in ("none", "sum") and not (weighted and _raises(c))
+    return c.preset.reduction in ("none", "sum") and not _raises(c)
 
 
 def _raises(c: Case) -> bool:
-    """Whether Keras multiplies a narrow weight by a mask in place."""
+    """Whether Keras raises on PyTorch: it multiplies a narrow weight by a mask in place.
+
+    Images have no gradient there either, by sparse cross entropy of probabilities.
+    """
+    options = vars(c.preset)
+    sparse = c.loss == "SparseCategoricalCrossentropy" and not options["from_logits"]
+    if sparse and options["axis"] == -1 and c.outputs[0].ndim == 4:
+        return True
     if c.sample_weight is None or (c.mask is None and not c.preset.masking):
         return False
     inner = c.targets.size if c.preset.masking else 0

@@ -56,7 +56,9 @@ def reductions(
     name: str, options: dict[str, Any], z: Any, t: Any, shape: tuple[int, ...]
 ) -> Iterator[Case]:
     """Yield the five reductions with every form of weights."""
-    for weight in weights(shape):
+    for place, weight in enumerate(weights(shape)):
+        if len(shape) == 4 and place > 1:
+            return
         for reduction in REDUCTIONS:
             yield case(name, {**options, "reduction": reduction}, z, t, weight)
 
@@ -74,7 +76,7 @@ def elements() -> Iterator[Case]:
             yield from reductions(name, {}, z, t, shape)
         yield case("huber_loss", {"delta": 0.3}, z, RNG.normal(size=shape))
         yield case("log_loss", {"epsilon": 0.01}, clippable(shape), RNG.random(shape))
-        for smoothing in (0.0, 0.2):
+        for smoothing in (0.0, 0.2) if len(shape) < 4 else (0.2,):
             options = {"label_smoothing": smoothing}
             t = RNG.integers(0, 2, shape)
             yield from reductions("sigmoid_cross_entropy", options, z, t, shape)

@@ -128,6 +128,7 @@ class SparseCategoricalCrossentropy(AbstractKerasRows):
             "their weights."
         ),
         "If no label counts, the number is 0.",
+        "On PyTorch Keras 3.15 has no gradient for images of probabilities: it raises.",
         (
             "On TensorFlow probabilities are clipped first and divided by their sum then; here "
             "as on PyTorch and JAX."
