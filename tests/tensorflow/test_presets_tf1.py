@@ -13,9 +13,10 @@ from keras_cases_classes import clippable, hot
 
 import lossledger as ll
 from lossledger.presets import tf1 as presets
+from lossledger.presets._tf1_base import Reduction
 
 SHAPES = ((5, 3), (4, 3, 2), (2, 3, 2, 4))
-REDUCTIONS = get_args(presets.Reduction)
+REDUCTIONS = get_args(Reduction)
 ELEMENTS = ("absolute_difference", "mean_squared_error", "huber_loss", "log_loss", "hinge_loss")
 
 
