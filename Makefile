@@ -12,7 +12,7 @@ RECIPE := pyproject.toml constraints.txt Makefile
 INSTALL := $(RUN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) -c constraints.txt
 
 # Installed without what they ask for: their losses need none of it, and it is large.
-ALONE := segmentation-models-pytorch nnunetv2
+ALONE := segmentation-models-pytorch nnunetv2 tf_keras
 
 # What the style checks read, and the tests that run once more with every shape and
 # type in the signatures checked as the code runs.

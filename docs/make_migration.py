@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lossledger._errors import LossLedgerError
 from lossledger.presets._base import AbstractPreset
-from lossledger.presets.migration import LIBRARIES, Memo, Migration, migrate, presets_of
+from lossledger.presets._registry import LIBRARIES, presets_of
+from lossledger.presets.migration import Memo, Migration, migrate
 
 PAGE = Path(__file__).parent / "presets" / "migration.md"
 

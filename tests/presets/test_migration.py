@@ -9,7 +9,8 @@ import torch
 
 import lossledger as ll
 from lossledger.cli import main
-from lossledger.presets.migration import migrate, parse, spell
+from lossledger.presets._registry import parse, spell
+from lossledger.presets.migration import migrate
 
 RNG = np.random.default_rng(7)
 

@@ -51,11 +51,11 @@ def check_axis(given: Given) -> None:
     Raises:
         ShapeError: If they have none.
     """
-    shape, outputs = tuple(given.targets.shape), tuple(given.outputs[0].shape)
-    if len(shape) != len(outputs) or shape[1] != 1 or outputs[1] == 1:
+    shape, whole = tuple(given.targets.shape), tuple(given.outputs[0].shape)
+    if len(shape) != len(whole) or shape[1] != 1 or whole[1] == 1:
         raise ShapeError(
             "Targets must be labels of several classes, with a class axis of length 1",
-            f"Found shape {shape} beside outputs {outputs}",
+            f"Found shape {shape} beside outputs {whole}",
             "nnU-Net takes channel 0 of the targets for labels, whatever it holds",
             "Pass labels of shape (batch, 1, ...)",
         )

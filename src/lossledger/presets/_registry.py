@@ -9,8 +9,9 @@ from importlib import import_module
 
 from lossledger._errors import MatchError
 from lossledger.presets._base import AbstractPreset
+from lossledger.presets._compound import AbstractCompound
 
-LIBRARIES = ("torch", "keras", "optax", "monai", "smp", "nnunet")
+LIBRARIES = ("torch", "keras", "tf1", "optax", "monai", "smp", "nnunet")
 
 
 def parse(text: str) -> AbstractPreset:
@@ -42,6 +43,14 @@ def parse(text: str) -> AbstractPreset:
         "The name is misspelled, or belongs to another library",
         "Use one of them",
     )
+
+
+def compounds_of(library: str) -> list[type[AbstractCompound]]:
+    """Return a library's sums of losses, which are several terms each."""
+    kinds = vars(import_module(f"lossledger.presets.{library}")).values()
+    found = [k for k in kinds if isinstance(k, type) and issubclass(k, AbstractCompound)]
+    built = [k for k in found if not inspect.isabstract(k)]
+    return sorted(set(built), key=lambda k: k.__name__)
 
 
 @cache
