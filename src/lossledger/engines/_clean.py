@@ -60,6 +60,8 @@ def clean_targets(
         cast = xp.astype(targets, work)
     domain = term.facts.targets
     fill = harmless(domain) if domain in ("positive", "nonzero", "sign") else 0
+    if domain == "distribution" and form == "dense" and "class" in places.frame.axes:
+        fill = 1 / places.frame.length("class")
     given = places.on_targets(xp, term, form, places.given)
     if places.alive is not places.given and form == "dense":
         alive = places.on_targets(xp, term, form, places.alive)

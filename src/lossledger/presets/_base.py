@@ -10,8 +10,10 @@ from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
+
 from lossledger._array import ArrayLibrary, library_of
-from lossledger._errors import MatchError
+from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Mapping, Sequence
 from lossledger.engines import Watch, prepare, unreduced
 from lossledger.frames import NamedArray, parse_axes
@@ -176,8 +178,27 @@ class AbstractPreset(metaclass=PresetType):
             )
         trees = _trees(term, given)
         total, _, slopes = Objective(term).value_and_grad(*trees, **_weights(given))
-        found = tuple(slopes[name] for name in term.outputs)
+        arrays = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+        pairs = zip(term.outputs, arrays, strict=True)
+        found = tuple(self.restore(given.xp, slopes[name], array) for name, array in pairs)
         return total, found if self.reads > 1 else found[0]
+
+    def restore(self, xp: ArrayLibrary, slope: Array, output: Array) -> Array:
+        """Return a gradient in the shape of the output that was passed.
+
+        Raises:
+            ShapeError: If `arrange` gave the output another shape: only autodiff leads back.
+        """
+        found, wanted = tuple(slope.shape), tuple(np.shape(output))
+        if found != wanted:
+            raise ShapeError(
+                f"The closed-form gradient of {type(self).__name__} needs outputs laid out as "
+                "its axes are",
+                f"Found outputs of shape {wanted}, computed with as {found}",
+                "Several axes were taken for one, or an axis was added",
+                "Use torch or JAX arrays, whose autodiff leads back to the outputs",
+            )
+        return slope
 
     def term(
         self,

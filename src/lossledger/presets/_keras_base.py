@@ -5,7 +5,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
-from lossledger._array import library_of
+from lossledger._array import ArrayLibrary, library_of
 from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes
 from lossledger.frames import NamedArray
@@ -180,16 +180,9 @@ class AbstractKeras(AbstractPreset):
             merged = max(one, two, key=len)
         return reshaped(library_of(value), value, same_rank(shape, merged)[0])
 
-    def value_and_grad(
-        self,
-        outputs: Outputs,
-        targets: Array = None,
-        sample_weight: Array | None = None,
-        mask: Array | None = None,
-    ) -> tuple[Array, Outputs]:
-        """Return (number, gradient shaped like the outputs) by closed-form derivatives."""
-        value, slope = super().value_and_grad(outputs, targets, sample_weight, mask)
-        return value, reshaped(library_of(slope), slope, shape_of(outputs))
+    def restore(self, xp: ArrayLibrary, slope: Array, output: Array) -> Array:
+        """Return a gradient shaped like the output: only axes of length 1 were added or left."""
+        return reshaped(xp, slope, shape_of(output))
 
     def _weighted(self, given: Given, axes: Axes) -> Given:
         xp = given.xp
