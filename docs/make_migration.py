@@ -19,11 +19,13 @@ INTRODUCTION = """\
 
 <!-- Made by docs/make_migration.py from the presets; do not edit. -->
 
-For each loss of each library, at its default settings: the plainest loss of another library
-that gives the same number and the same gradient. Equality was tried on batches of three
-sizes with different numbers of classes. "times …" says by what the other library's number has to
-be multiplied, where that is all the difference; a dash, that none of its losses is equal
-under any of its reductions.
+For each loss of each library, at its default settings (a mean, where the library returns an
+array): its number on one batch, and the plainest loss of another library that gives the same
+number and the same gradient. Equality was tried on batches of three sizes with different
+numbers of classes. "times …" says by what the other library's number has to be multiplied,
+where that is all the difference. "≠" marks the nearest where none is equal under any of the
+library's reductions, with its number on the same batch; a dash, that none comes within
+the size of the number itself.
 
 With settings of your own, ask the command line:
 
@@ -47,13 +49,19 @@ def sources(library: str) -> list[AbstractPreset]:
 
 
 def cell(found: Migration) -> str:
-    """Return the plainest equal of a loss, or a dash."""
+    """Return the plainest equal of a loss, or else the nearest with its number, or a dash."""
     best = (*found.equal, *found.scaled)[:1]
-    if not best:
+    if best:
+        return as_code(str(best[0]), found.to)
+    if found.nearest is None or found.nearest.deviation >= 1:
         return "–"
-    text = str(best[0]).removeprefix(f"{found.to}.")
-    code, _, rest = text.partition("), ")
-    return f"`{code})`, {rest}" if rest else f"`{text}`"
+    return f"≠ {as_code(str(found.nearest), found.to)}: {found.nearest.number:.4g}"
+
+
+def as_code(text: str, library: str) -> str:
+    """Return a candidate with its call marked as code."""
+    code, _, rest = text.removeprefix(f"{library}.").partition("), ")
+    return f"`{code})`, {rest}" if rest else f"`{code}`"
 
 
 def section(library: str, memo: Memo) -> str:
@@ -62,17 +70,17 @@ def section(library: str, memo: Memo) -> str:
     lines = [
         f"## From {library}",
         "",
-        f"| {library} | {' | '.join(others)} |",
-        f"| :--- |{' :--- |' * len(others)}",
+        f"| {library} | number | {' | '.join(others)} |",
+        f"| :--- | ---: |{' :--- |' * len(others)}",
     ]
     for source in sources(library):
-        cells = []
-        for other in others:
-            try:
-                cells.append(cell(migrate(source, other, memo)))
-            except LossLedgerError:
-                cells.append("not compared")
-        lines.append(f"| `{type(source).__name__}` | {' | '.join(cells)} |")
+        try:
+            found = [migrate(source, other, memo) for other in others]
+        except LossLedgerError:
+            cells, number = ["not compared"] * len(others), ""
+        else:
+            cells, number = [cell(each) for each in found], f"{found[0].number:.4g}"
+        lines.append(f"| `{type(source).__name__}` | {number} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -210,6 +210,8 @@ def _weight(kind: str, given: Given, term: Term, terms: tuple[Term, ...]) -> Any
                 "A name is misspelled",
                 f"Use {', '.join(sorted(str(n) for n in known if n))}",
             )
+        for name in given:
+            _check_meaning(kind, name, terms)
         names = [term.name, *term.outputs, term.target]
         hits = [given[n] for n in dict.fromkeys(names) if n is not None and n in given]
         if len(hits) > 1:
@@ -223,6 +225,24 @@ def _weight(kind: str, given: Given, term: Term, terms: tuple[Term, ...]) -> Any
     if not isinstance(given, NamedArray) and len({t.outputs for t in terms}) > 1:
         _only_samples(kind, given, terms)
     return given
+
+
+def _check_meaning(kind: str, name: str, terms: tuple[Term, ...]) -> None:
+    """Refuse a name that is one term's output and another's target, or name."""
+    roles = {
+        "outputs": [t.name for t in terms if name in t.outputs],
+        "targets": [t.name for t in terms if name == t.target],
+        "terms": [t.name for t in terms if name == t.name],
+    }
+    reached = {role: tuple(found) for role, found in roles.items() if found}
+    if len(set(reached.values())) > 1:
+        shown = "; ".join(f"among {role}: of {', '.join(t)}" for role, t in reached.items())
+        raise MatchError(
+            f"`{kind}` by name must mean one thing",
+            f"Found {name!r} {shown}",
+            "An output of one term has the name of another term's target, or of a term",
+            "Rename one of them, or use a name that only the terms you mean have",
+        )
 
 
 def _only_samples(kind: str, given: Any, terms: tuple[Term, ...]) -> None:

@@ -49,12 +49,14 @@ class Candidate:
             them; "" for nothing.
         times: By what its number has to be multiplied: "", or the factor in words.
         deviation: Largest deviation of number and gradient after that, relative.
+        number: What it gives on the first batch, before that.
     """
 
     preset: AbstractPreset
     call: str
     times: str
     deviation: float
+    number: float = 0.0
 
     @property
     def equal(self) -> bool:
@@ -77,7 +79,8 @@ class Migration:
         to: The other library.
         equal: What gives the same number and gradient, the plainest first.
         scaled: What does so after multiplying by a factor.
-        nearest: The closest of what cannot be made equal; None if nothing takes the data.
+        nearest: The closest of all; None if nothing takes the data.
+        number: What the source gives on the first batch.
         lost: Options of the source that the nearest does not have.
     """
 
@@ -87,6 +90,7 @@ class Migration:
     scaled: tuple[Candidate, ...]
     nearest: Candidate | None
     lost: tuple[str, ...]
+    number: float = 0.0
 
     def __str__(self) -> str:
         """Write what is equal, or else the nearest and what it lacks."""
@@ -98,6 +102,8 @@ class Migration:
             if self.nearest is not None:
                 far = f"{self.nearest.deviation:.3g}"
                 lines.append(f"  nearest: {self.nearest}, off by {far} of the largest number")
+                both = f"{self.number:.6g} against {self.nearest.number:.6g}"
+                lines.append(f"  on one batch: {both}")
         lines += [f"  without counterpart: {name}" for name in self.lost]
         shown = [self.source, *(c.preset for c in (*self.equal, *self.scaled)[:1])]
         notes = [f"  note on {library_of(p)}: {note}" for p in shown for note in p.notes]
@@ -110,6 +116,7 @@ class Migration:
         return {
             "source": spell(self.source),
             "to": self.to,
+            "number": self.number,
             "equal": [str(c) for c in self.equal],
             "scaled": [str(c) for c in self.scaled],
             "nearest": None if nearest is None else str(nearest),
@@ -142,7 +149,7 @@ def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> 
     scaled = tuple(c for c in found if c.times)
     nearest = min(found, key=lambda c: c.deviation, default=None)
     lost = () if equal or nearest is None else _lost(preset, nearest)
-    return Migration(preset, to, equal, scaled, nearest, lost)
+    return Migration(preset, to, equal, scaled, nearest, lost, float(wanted[0][0]))
 
 
 def configurations(kind: type[AbstractPreset], source: AbstractPreset) -> list[AbstractPreset]:
@@ -261,9 +268,9 @@ def _judged(
     wanted: Sequence[Answer],
     drawn: Sequence[Sample],
 ) -> Candidate:
-    plain = _distance(answers, wanted, [1.0] * len(drawn))
+    plain, number = _distance(answers, wanted, [1.0] * len(drawn)), float(answers[0][0])
     if plain <= CLOSE:
-        return Candidate(configured, call, "", plain)
+        return Candidate(configured, call, "", plain, number)
     sizes: Mapping[str, list[float]] = {
         FACTORS[0]: [1.0] * len(drawn),
         FACTORS[1]: [float(s.batch) for s in drawn],
@@ -277,8 +284,9 @@ def _judged(
             scales = [constant * n**power for n in size]
             if _distance(answers, wanted, scales) <= CLOSE:
                 rest = _distance(answers, wanted, scales)
-                return Candidate(configured, call, _factor(constant, name, power), rest)
-    return Candidate(configured, call, "", plain)
+                times = _factor(constant, name, power)
+                return Candidate(configured, call, times, rest, number)
+    return Candidate(configured, call, "", plain, number)
 
 
 def _factor(constant: float, name: str, power: int) -> str:
