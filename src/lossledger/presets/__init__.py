@@ -6,5 +6,17 @@ and gradient; `preset.term("output")` is the same loss in an `Objective`.
 """
 
 from lossledger.presets import keras, monai, nnunet, optax, smp, tf1, torch
+from lossledger.presets.migration import Candidate, Migration, migrate
 
-__all__ = ["keras", "monai", "nnunet", "optax", "smp", "tf1", "torch"]
+__all__ = [
+    "Candidate",
+    "Migration",
+    "keras",
+    "migrate",
+    "monai",
+    "nnunet",
+    "optax",
+    "smp",
+    "tf1",
+    "torch",
+]
