@@ -27,6 +27,24 @@ def inverse_share(xp: ArrayLibrary, mask: Array) -> Array:
     return size / total
 
 
+def inverse_counts(xp: ArrayLibrary, mask: Array, weight: Array) -> Array:
+    """Return 1/(mean(mask) · #{weight ≠ 0}): a sum times it is divided by both counts.
+
+    Raises:
+        ReductionError: If no element counts, or no weight is other than 0.
+    """
+    share = inverse_share(xp, mask)
+    count = xp.astype(xp.sum(xp.astype(weight != 0, xp.counter(weight))), xp.dtype(share))
+    if xp.readable(count) and not bool(count != 0):
+        raise ReductionError(
+            "Sample weights need some that are not 0",
+            "Found none",
+            "All samples were left out by their weights",
+            "Skip the batch",
+        )
+    return share / count
+
+
 def label_weights(xp: ArrayLibrary, targets: Array, weights: Mapping[int, float]) -> Array:
     """Return a weight a sample by its label, 1 for labels without one.
 

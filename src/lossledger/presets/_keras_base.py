@@ -115,7 +115,7 @@ class AbstractKeras(AbstractPreset):
         left = self.left(axes)
         if left and not bare:
             stages += self.outer(left, given)
-        factor = scale(given) if self.convention == "keras1" and given else 1.0
+        factor = scale(left, given) if self.convention == "keras1" and given else 1.0
         return Recipe(self.loss(axes, given), Chain(stages), bare, loss_weight=factor)
 
     def outer(self, left: Axes, given: Given | None) -> Stages:

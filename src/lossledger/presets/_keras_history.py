@@ -4,13 +4,12 @@
 from typing import Literal
 
 from lossledger._array import library_of
-from lossledger._errors import MatchError
 from lossledger._typing import Array, Axes
 from lossledger.frames import NamedArray
-from lossledger.losses.shares import inverse_share
+from lossledger.losses.shares import inverse_counts, inverse_share
 from lossledger.presets._base import Given
 from lossledger.presets._keras_shapes import Shape, same_rank
-from lossledger.reductions import AbstractReduction, Mean
+from lossledger.reductions import AbstractReduction, Mean, Sum
 
 Reduction = Literal[
     "sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", "auto", None
@@ -49,23 +48,33 @@ def averaged(convention: Convention, left: Axes, given: Given | None) -> Stages:
         return (Mean(denominator="mask", empty="raise"),)
     own = weight.axes if isinstance(weight, NamedArray) else left[:1]
     rest = tuple(a for a in left if a not in own)
-    if not rest and given is not None and given.mask is not None:
-        raise MatchError(
-            "Keras 1 counts weights apart from the mask",
-            "Found a mask and a sample weight over the same axes",
-            "Its denominator is the product of two counts, which one mean does not have",
-            "Pass one weight a sample, or multiply the mask into the weights",
-        )
+    if _both(left, given):
+        return (Sum(),)  # `scale` divides by both counts
     last = Mean(denominator="nonzero", empty="raise")
     return (Mean(over=rest, denominator="elements"), last) if rest else (last,)
 
 
-def scale(given: Given) -> float | Array:
-    """Return 1/mean(mask), by which Keras 1 multiplies beside weights."""
+def scale(left: Axes, given: Given) -> float | Array:
+    """Return 1/mean(mask), by which Keras 1 multiplies beside weights.
+
+    Where mask and weights have the same axes, the count of the weights divides here too.
+    """
     if given.mask is None or given.sample_weight is None:
         return 1.0
-    mask = given.mask.array if isinstance(given.mask, NamedArray) else given.mask
-    return inverse_share(library_of(mask), mask)
+    mask, weight = (
+        w.array if isinstance(w, NamedArray) else w for w in (given.mask, given.sample_weight)
+    )
+    xp = library_of(mask)
+    return inverse_counts(xp, mask, weight) if _both(left, given) else inverse_share(xp, mask)
+
+
+def _both(left: Axes, given: Given | None) -> bool:
+    """Whether a mask and weights are there, over all the axes that are left."""
+    if given is None or given.mask is None or given.sample_weight is None:
+        return False
+    weight = given.sample_weight
+    own = weight.axes if isinstance(weight, NamedArray) else left[:1]
+    return all(a in own for a in left)
 
 
 def fitted(convention: Convention, goal: Shape, shape: Shape) -> tuple[Shape, Shape]:
