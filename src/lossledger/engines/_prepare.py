@@ -96,9 +96,7 @@ def prepare(
     within = _weighs_within(term, form)
     inputs = Inputs(frame, form, classes, class_weight if within else None, places.alive)
     labeled = places.on_targets(xp, term, form, places.given)
-    keys = _keys(xp, term, inputs, clean, labeled, weights)
-    for name in term.keys:
-        _check_key(name, keys[name], watch)
+    keys = _keys(term, inputs, clean, labeled, weights, watch)
     by_row = _row_factor(xp, class_weight, within, inputs, clean, left)
     factors += by_row
     # Smoothed targets give every class a part of each row, whatever its own class weighs.
@@ -275,13 +273,14 @@ def _row_factor(
 
 
 def _keys(
-    xp: ArrayLibrary,
     term: Term,
     inputs: Inputs,
     targets: Array,
     labeled: Array | None,
     weights: BatchWeights,
+    watch: Watch,
 ) -> dict[str, Key]:
+    xp = watch.xp
     left = values_frame(term, inputs.frame)
     keys: dict[str, Key] = {}
     if inputs.classes is not None and "class" not in left.axes and targets is not None:
@@ -296,6 +295,7 @@ def _keys(
         keys["label"] = Key(xp.astype(positive, xp.counter(positive)), 2, left.axes)
     for name, size in term.keys.items():
         keys[name] = _user_key(xp, name, size, weights, left)
+        _check_key(name, keys[name], watch)
     return keys
 
 
