@@ -41,5 +41,7 @@ def test_every_preset_is_measured(library: str) -> None:
     """Every preset has a row in the conformance table."""
     page = (DOCS / "presets" / "conformance.md").read_text(encoding="utf-8")
     kinds = [*presets_of(library), *compounds_of(library)]
-    missing = [k.__name__ for k in kinds if f"| `{k.__name__}`" not in page]
+    names = [k.__name__ for k in kinds]
+    # tf.losses share their table with the older Keras, and say whose they are.
+    missing = [n for n in names if f"| `{n}`" not in page and f"| `{library} {n}`" not in page]
     assert missing == []
