@@ -206,10 +206,3 @@ def test_a_name_with_two_meanings():
     x = np.ones(3)
     with pytest.raises(ll.MatchError, match="one thing"):
         ll.Objective(*terms).loss({"a": x, "b": x}, {"b": x}, mask={"b": np.array([1, 0, 1])})
-
-
-def test_targets_of_a_callable_are_not_stretched():
-    """One target for three outputs is an error, though the callable would broadcast it."""
-    objective = one("y", lambda o, t: (o - t) ** 2, "batch")
-    with pytest.raises(ll.ShapeError, match="not broadcast"):
-        objective.loss(np.ones(3), np.ones(1))

@@ -7,7 +7,7 @@ from typing import Any
 from lossledger._array import ArrayLibrary
 from lossledger._errors import MatchError, ReductionError, ShapeError
 from lossledger._typing import Array, Axes, Callable, Names
-from lossledger.frames import Frame, parse_axes
+from lossledger.frames import parse_axes
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
 
 
@@ -50,7 +50,6 @@ class Elementwise(AbstractLoss):
     ) -> Array:
         """Return what the callable gives, if it has the axes that are left."""
         left = inputs.frame.without(parse_axes(self.removes, "removes"))
-        _check_targets(left, tuple(getattr(targets, "shape", ())))
         given = self.f(outputs[0] if self.reads == 1 else outputs, targets)
         found = tuple(getattr(given, "shape", ()))
         if found != left.shape:
@@ -88,16 +87,3 @@ class Elementwise(AbstractLoss):
 
     def _removed(self) -> Axes:
         return parse_axes(self.removes, "removes")
-
-
-def _check_targets(left: Frame, shape: tuple[int, ...]) -> None:
-    """Refuse targets that an axis of length 1 would stretch over the values."""
-    if len(shape) != len(left.shape) or shape == left.shape:
-        return
-    if all(n in (1, length) for n, length in zip(shape, left.shape, strict=True)):
-        raise ShapeError(
-            "Targets of a callable are not broadcast",
-            f"Found shape {shape} where the values have {left}",
-            "An axis of length 1 was left over, or one target was passed for the whole batch",
-            "Give the targets the shape of the values, or repeat them where that is meant",
-        )
