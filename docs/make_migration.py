@@ -36,15 +36,13 @@ lossledger migrate 'torch.CrossEntropyLoss(weight=[1, 2, 5])' --to keras
 
 
 def sources(library: str) -> list[AbstractPreset]:
-    """Return a library's losses at their defaults, reduced; those without required options."""
+    """Return a library's losses at their defaults: those without required options."""
     found = []
     for kind in presets_of(library):
         try:
-            plain = kind()
+            found.append(kind())
         except (TypeError, LossLedgerError):
             continue
-        reduced = getattr(plain, "reduction", "mean") not in ("none", None)
-        found.append(plain if reduced else kind(reduction="mean"))
     return found
 
 

@@ -266,6 +266,11 @@ class AbstractPreset(metaclass=PresetType):
         return given, recipe, term
 
 
+def class_second(rank: int) -> Axes:
+    """Return the names batch, class and the rest, as PyTorch and what is built on it order them."""
+    return ("batch", "class", *(f"axis_{i}" for i in range(2, rank)))[:rank]
+
+
 def _trees(term: Term, given: Given) -> tuple[Any, Any]:
     outputs = dict(zip(term.outputs, given.outputs, strict=True))
     return outputs, None if term.target is None else {"targets": given.targets}

@@ -10,7 +10,15 @@ from lossledger._errors import MatchError
 from lossledger._typing import Array, Axes, Mapping, Sequence
 from lossledger.frames import parse_axes
 from lossledger.objective import Objective, near
-from lossledger.presets._base import Given, Outputs, PresetType, Recipe, _trees, _weights
+from lossledger.presets._base import (
+    Given,
+    Outputs,
+    PresetType,
+    Recipe,
+    _trees,
+    _weights,
+    class_second,
+)
 from lossledger.term import Term
 
 
@@ -45,7 +53,7 @@ class AbstractCompound(metaclass=PresetType):
 
     def axes(self, rank: int) -> Axes:
         """Return names for the outputs' axes: batch, class and the rest."""
-        return ("batch", "class", *(f"axis_{i}" for i in range(2, rank)))[:rank]
+        return class_second(rank)
 
     def arrange(self, given: Given) -> Given:
         """Reshape arrays as the library does, and refuse what it would misread."""

@@ -12,7 +12,7 @@ from lossledger.losses.labels import Foreground, OneHot
 from lossledger.losses.overlap import Dice, Jaccard
 from lossledger.losses.overlap_pooled import GeneralizedDice
 from lossledger.losses.overlap_ratios import Tversky
-from lossledger.presets._base import AbstractPreset, Given, Recipe
+from lossledger.presets._base import AbstractPreset, Given, Recipe, class_second
 from lossledger.presets._images import Weights, channels, check_planes, numbers, summed
 from lossledger.presets._monai import (
     Act,
@@ -51,7 +51,7 @@ class AbstractMonai(AbstractPreset):
 
     def axes(self, rank: int) -> Axes:
         """Return batch, class and the rest."""
-        return ("batch", "class", *(f"axis_{i}" for i in range(2, rank)))[:rank]
+        return class_second(rank)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Sequence
 from lossledger.frames import Frame, NamedArray, align
-from lossledger.presets._base import AbstractPreset, Given
+from lossledger.presets._base import AbstractPreset, Given, class_second
 from lossledger.reductions import Chain, Mean, Sum
 
 Reduction = Literal["mean", "sum", "none"]
@@ -120,7 +120,7 @@ def rows(rank: int) -> Axes:
     """Return batch, class and the rest; the class alone for one row without a batch."""
     if rank == 1:
         return ("class",)
-    return ("batch", "class", *(f"axis_{i}" for i in range(2, rank)))[:rank]
+    return class_second(rank)
 
 
 def vectors(rank: int, last: str) -> Axes:

@@ -212,6 +212,11 @@ def _check_telling(preset: AbstractPreset, wanted: Sequence[Answer]) -> None:
         )
 
 
+def _alike(name: str) -> set[str]:
+    """Return the names under which an option of this name may be found."""
+    return next((group for group in SAME if name in group), {name})
+
+
 def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
     """Return the source's options under the names that mean the same."""
     found = {}
@@ -219,8 +224,7 @@ def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
         value = getattr(source, f.name)
         if f.name in ("reduction", "from_logits"):
             continue
-        alike = next((group for group in SAME if f.name in group), {f.name})
-        for name in alike & names:
+        for name in _alike(f.name) & names:
             found[name] = value
     return found
 
@@ -282,8 +286,8 @@ def _judged(
             factor = float(wanted[0][0]) / float(answers[0][0]) if answers[0][0] else np.nan
             constant = factor / size[0] ** power
             scales = [constant * n**power for n in size]
-            if _distance(answers, wanted, scales) <= CLOSE:
-                rest = _distance(answers, wanted, scales)
+            rest = _distance(answers, wanted, scales)
+            if rest <= CLOSE:
                 times = _factor(constant, name, power)
                 return Candidate(configured, call, times, rest, number)
     return Candidate(configured, call, "", plain, number)
@@ -322,9 +326,8 @@ def _lost(source: AbstractPreset, nearest: Candidate) -> tuple[str, ...]:
     names = {f.name for f in fields(nearest.preset)} | ({"weight"} if nearest.call else set())
     lost = []
     for f in fields(source):
-        alike = next((group for group in SAME if f.name in group), {f.name})
         value = getattr(source, f.name)
         set_here = hasattr(value, "shape") or value != f.default
-        if set_here and not alike & names:
+        if set_here and not _alike(f.name) & names:
             lost.append(f.name)
     return tuple(lost)

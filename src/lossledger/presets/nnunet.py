@@ -11,7 +11,7 @@ from lossledger.frames import NamedArray
 from lossledger.losses import BinaryCrossEntropy, CrossEntropy
 from lossledger.losses.label_entropy import LabelCrossEntropy
 from lossledger.losses.labels import unmarked
-from lossledger.presets._base import AbstractPreset, Given, Recipe
+from lossledger.presets._base import AbstractPreset, Given, Recipe, class_second
 from lossledger.presets._compound import AbstractCompound, weighted
 from lossledger.presets._images import Weights, by_channel, labels, numbers
 from lossledger.presets._nnunet import (
@@ -40,7 +40,7 @@ class AbstractNnunet(AbstractPreset):
 
     def axes(self, rank: int) -> Axes:
         """Return batch, class and the rest."""
-        return ("batch", "class", *(f"axis_{i}" for i in range(2, rank)))[:rank]
+        return class_second(rank)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from lossledger.losses import Affine, BinaryCrossEntropy, CrossEntropy, Mapped
 from lossledger.losses._base import AbstractOverlapLoss
 from lossledger.losses.overlap_clipped import MeanTverskyPower
 from lossledger.losses.overlap_matthews import Matthews
-from lossledger.presets._base import AbstractPreset, Given, Recipe
+from lossledger.presets._base import AbstractPreset, Given, Recipe, class_second
 from lossledger.presets._images import by_channel, channels
 from lossledger.presets._smp import (
     Mode,
@@ -39,7 +39,7 @@ class AbstractSmp(AbstractPreset):
 
     def axes(self, rank: int) -> Axes:
         """Return batch, class and the rest."""
-        return ("batch", "class", *(f"axis_{i}" for i in range(2, rank)))[:rank]
+        return class_second(rank)
 
 
 @dataclass(frozen=True)
