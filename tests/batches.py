@@ -59,9 +59,16 @@ class Batch:
         """Return the total on the host."""
         return float(self.call(objective)[0])
 
-    def slopes(self, objective: ll.Objective) -> tuple[Any, ll.Ledger, dict[str, Any]]:
+    def slopes(
+        self, objective: ll.Objective, **more: Any
+    ) -> tuple[Any, ll.Ledger, dict[str, Any]]:
         """Return (total, ledger, closed-form gradient by output)."""
-        return objective.value_and_grad(self.outputs, self.targets, **self.options)
+        return objective.value_and_grad(self.outputs, self.targets, **self.options, **more)
+
+    def count(self, objective: ll.Objective) -> ll.Whole:
+        """Return the denominators, made of everything but the outputs' numbers."""
+        shapes = {name: output.shape for name, output in self.outputs.items()}
+        return objective.count(self.targets, **self.options, shapes=shapes)
 
     def statistics(self, objective: ll.Objective) -> ll.Whole:
         """Return the mergeable statistics."""

@@ -124,6 +124,26 @@ def assert_ledgers_add(objective: ll.Objective, batch: Batch, cuts: tuple[int, .
     close(pooled, float(expected), what="pooled")
 
 
+def assert_parts_make_the_whole(
+    objective: ll.Objective, batch: Batch, cuts: tuple[int, ...], *, count: bool = False
+) -> None:
+    """Totals, gradients and ledgers of parts add up to those of the whole batch.
+
+    With `count` the whole is made of denominators alone, before there are outputs.
+    """
+    expected, ledger, slopes = batch.slopes(objective)
+    parts = batch.parts(cuts)
+    whole = sum(part.count(objective) if count else part.statistics(objective) for part in parts)
+    found = [part.slopes(objective, whole=whole, part=i) for i, part in enumerate(parts)]
+    close(sum(total for total, _, _ in found), expected, what="sum of the parts' totals")
+    for name, slope in slopes.items():
+        joined = np.concatenate([each[name] for _, _, each in found])
+        close(joined, slope, what=f"gradient of {name}, part by part")
+    merged = sum(each for _, each, _ in found)
+    close(merged.total, expected, what="total of the parts' ledgers")
+    rows_close(merged, ledger, what="rows of the parts' ledgers")
+
+
 def assert_permutation_invariant(objective: ll.Objective, batch: Batch) -> None:
     """The order of the samples changes neither the total nor the rows; gradients move along."""
     total, ledger, slopes = batch.slopes(objective)

@@ -4,10 +4,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from lossledger._array import library_of
-from lossledger._errors import MatchError
-from lossledger._typing import Array, Mapping
-from lossledger.engines import Pool
+from lossledger._array import is_array, library_of
+from lossledger._errors import MatchError, ReductionError
+from lossledger._typing import Array, Mapping, Sequence
+from lossledger.engines import Candidates, OpenTerm, Place, Pool, Watch, check_same_term
 from lossledger.frames import parse_axes
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.term import Term
@@ -66,41 +66,48 @@ def _of_chain(term: Term, axes: tuple[str, ...]) -> Exactness:
 class Whole:
     """Merged statistics of every term: what parts are parts of.
 
-    `a + b` merges; the order changes nothing but rounding.
+    `a + b` merges; the order changes nothing but rounding, and which part is which.
 
     Attributes:
         pools: The statistic of each term, by name.
         weights: The loss weight of each term.
         samples: Number of samples.
         parts: Number of parts merged.
+        members: What each part weighs, by term, to recognize it by: arrays along the parts.
+        counted: Whether only denominators are known: `objective.count` saw no outputs.
     """
 
-    pools: Mapping[str, Pool]
+    pools: Mapping[str, Pool | Candidates]
     weights: Mapping[str, Array]
-    samples: int
-    parts: int
+    samples: int | Array
+    parts: int | Array
+    members: Mapping[str, Array]
+    counted: bool = False
 
     def __add__(self, other: Self) -> Self:
         """Merge the statistics term by term.
 
         Raises:
-            MatchError: If the terms differ.
+            MatchError: If the terms differ, or one was counted and the other not.
         """
         if not isinstance(other, Whole):
             return NotImplemented
-        if list(self.pools) != list(other.pools):
+        if list(self.pools) != list(other.pools) or self.counted != other.counted:
             raise MatchError(
-                "Only statistics of the same terms merge",
-                f"Found {', '.join(self.pools)} and {', '.join(other.pools)}",
-                "The parts were computed by two objectives",
-                "Use one objective for every part",
+                "Only statistics of the same terms merge, and counts with counts",
+                f"Found {', '.join(self.pools)} and {', '.join(other.pools)}"
+                + ("" if self.counted == other.counted else "; one of them counted"),
+                "The parts were computed by two objectives, or in two ways",
+                "Use one objective for every part, and count(...) or statistics(...) for all",
             )
         xp = library_of(*self.weights.values())
+        pairs = {n: (m, other.members[n]) for n, m in self.members.items()}
         return replace(
             self,
-            pools={n: p.merge(xp, other.pools[n]) for n, p in self.pools.items()},
+            pools={n: p.merge(xp, other.pools[n]) for n, p in self.pools.items()},  # type: ignore[arg-type]
             samples=self.samples + other.samples,
             parts=self.parts + other.parts,
+            members={n: xp.concat(both, 0) for n, both in pairs.items()},
         )
 
     def __radd__(self, other: int) -> Self:
@@ -108,7 +115,18 @@ class Whole:
         return self if other == 0 else NotImplemented
 
     def values(self) -> dict[str, Array]:
-        """Return the value of every term on the whole, before its loss weight."""
+        """Return the value of every term on the whole, before its loss weight.
+
+        Raises:
+            ReductionError: If only denominators were counted.
+        """
+        if self.counted:
+            raise ReductionError(
+                "The value of a whole needs the sums of its values",
+                "Found counts: denominators, made without outputs",
+                "objective.count(...) sees targets, masks and weights alone",
+                "Use objective.statistics(outputs, targets, ...)",
+            )
         xp = library_of(*self.weights.values())
         return {name: pool.value(xp) for name, pool in self.pools.items()}
 
@@ -120,3 +138,87 @@ class Whole:
         for part in parts[1:]:
             total = total + part
         return total
+
+
+def place_in(
+    whole: Whole,
+    terms: Sequence[Term],
+    kinds: Mapping[str, Exactness],
+    opened: Sequence[OpenTerm],
+    samples: int,
+    part: int | Array | None,
+    watch: Watch,
+) -> Place:
+    """Check that a part belongs to a whole, and return where it stands there.
+
+    Raises:
+        MatchError: If the whole has other terms, cells or dtypes, or the part is not in it.
+        ReductionError: If the whole lacks what a term needs before parts can be told apart.
+    """
+    if list(whole.pools) != [t.name for t in terms]:
+        raise MatchError(
+            "A whole must have the terms of the objective",
+            f"Found {', '.join(whole.pools)} and {', '.join(t.name for t in terms)}",
+            "It was made by another objective",
+            "Make it with this one",
+        )
+    number = whole.parts if isinstance(whole.parts, int) else None
+    if isinstance(part, int) and number is not None and not 0 <= part < number:
+        raise MatchError(
+            "`part` must be the place of the part in its whole",
+            f"Found part={part} and a whole of {number} parts",
+            "It was counted from 1, or the whole lacks a part",
+            f"Pass a number from 0 to {number - 1}, in the order of sum(wholes)",
+        )
+    for each in opened:
+        name = each.prepared.term.name
+        if whole.counted:
+            _check_counted(name, kinds[name])
+        check_same_term(each, whole.pools[name], counted=whole.counted)
+        _check_part(name, kinds[name], part)
+        _check_member(each, whole.members[name], part, watch)
+    return Place(part, samples / whole.samples)
+
+
+def _check_counted(name: str, kind: Exactness) -> None:
+    if kind.kind != "one_pass":
+        raise ReductionError(
+            "Counts are enough for terms of one pass alone",
+            f"Found `{name}`, which is `{kind.kind}`: {kind.reason}",
+            "Its coefficients depend on the outputs of all parts",
+            "Make the whole in a pass of its own without gradient: "
+            "sum(objective.statistics(outputs, targets, ...)); "
+            "lossledger.torch.Accumulator does both passes",
+        )
+
+
+def _check_part(name: str, kind: Exactness, part: int | Array | None) -> None:
+    if part is None and kind.kind in ("threshold", "candidates"):
+        raise ReductionError(
+            "A term that chooses among samples, or compares them, must know which part it sees",
+            f"Found `{name}`, which is `{kind.kind}`, and no part=",
+            "Winners are known by part and position, so that recomputed values need not agree",
+            "Pass part=i: the place of this part in sum(wholes)",
+        )
+    if kind.kind == "candidates" and not isinstance(part, int):
+        raise ReductionError(
+            "The part of a loss that compares samples must be a number",
+            f"Found {type(part).__name__} for `{name}`",
+            "It is traced, and the samples of a part are taken out by their place",
+            "Compute the loss on the whole batch: sharded arrays under jit need no parts",
+        )
+
+
+def _check_member(each: OpenTerm, members: Array, part: int | Array | None, watch: Watch) -> None:
+    """Recognize a part by what it weighs: masks and weights that differ give other sums."""
+    xp = watch.xp
+    mine = each.mass if is_array(each.mass) else xp.asarray(each.mass, None, members)
+    known = members if part is None else xp.take(members, xp.asarray([part], None, members))
+    mine = xp.astype(mine, xp.dtype(known))
+    near = xp.abs(known - mine) <= _SAME * (xp.abs(known) + xp.abs(mine))
+    found = f"Found a part of `{each.prepared.term.name}` that weighs something else"
+    watch.require(xp.any(near), "whole", lambda: found, MatchError)
+
+
+# Sums of the same float32 weights in another order differ by less.
+_SAME = 1e-5

@@ -7,7 +7,7 @@ with the statistic of zero elements changes nothing.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from lossledger._array import ArrayLibrary
@@ -24,6 +24,11 @@ class AbstractStatistic(ABC):
     @abstractmethod
     def arrays(self) -> tuple[Array, ...]:
         """Return the arrays, in the order of the fields."""
+
+    def seen_from(self, xp: ArrayLibrary, part: int | Array) -> Self:
+        """Return the statistic with winners marked as one part's own, which is 0 then."""
+        del xp, part
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +76,11 @@ class MaxStatistic(AbstractStatistic):
             self.parts + other.parts,
         )
 
+    def seen_from(self, xp: ArrayLibrary, part: int | Array) -> Self:
+        """Number the parts so that the one given is 0."""
+        del xp
+        return replace(self, part=self.part - part)
+
     def arrays(self) -> tuple[Array, ...]:
         """Return top, position, part and count."""
         return self.top, self.position, self.part, self.count
@@ -110,30 +120,55 @@ class TopStatistic(AbstractStatistic):
     With `keep` elements per cell (a fixed number) the list can be cut after each merge;
     with None every element is kept, because the share that is wanted grows with the whole.
     Order is by part and position, so winners are chosen by position among equals.
+
+    part = which part an element is of, in the order of merging;  position = its place there;
+    both None in a list that holds one part's elements in their order.
     """
 
     values: Array
     weights: Array
     denominator: Array
     keep: int | None
+    part: Array = None
+    position: Array = None
+    parts: int = 1
 
     def merge(self, xp: ArrayLibrary, other: Self) -> Self:
         """Join the lists and keep the largest where a fixed number is wanted."""
+        mine, theirs = self.located(xp), other.located(xp)
         joined = type(self)(
             xp.concat([self.values, other.values], -1),
             xp.concat([self.weights, other.weights], -1),
             self.denominator + other.denominator,
             self.keep if other.keep == self.keep else None,
+            xp.concat([mine.part, theirs.part + self.parts], -1),
+            xp.concat([mine.position, theirs.position], -1),
+            self.parts + other.parts,
         )
         return joined.cut(xp)
+
+    def located(self, xp: ArrayLibrary) -> Self:
+        """Write down where the elements of a list in order stand."""
+        if self.position is not None:
+            return self
+        place = xp.expand(xp.arange(self.values.shape[-1], self.values), 0)
+        place = xp.broadcast_to(place, tuple(self.values.shape)) + 0
+        return replace(self, part=place * 0, position=place)
 
     def cut(self, xp: ArrayLibrary) -> Self:
         """Drop the elements that no further element can bring among the largest."""
         if self.keep is None or self.values.shape[-1] <= self.keep:
             return self
         order = xp.sort_order(ranks(xp, self.values))[:, : self.keep]
-        values, weights = (xp.take_along(x, order, -1) for x in (self.values, self.weights))
-        return type(self)(values, weights, self.denominator, self.keep)
+        known = self.located(xp)
+        every = (self.values, self.weights, known.part, known.position)
+        values, weights, part, position = (xp.take_along(x, order, -1) for x in every)
+        return replace(self, values=values, weights=weights, part=part, position=position)
+
+    def seen_from(self, xp: ArrayLibrary, part: int | Array) -> Self:
+        """Number the parts so that the one given is 0."""
+        known = self.located(xp)
+        return replace(known, part=known.part - part)
 
     def arrays(self) -> tuple[Array, ...]:
         """Return values, weights and denominator."""

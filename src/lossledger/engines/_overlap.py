@@ -1,42 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses of sums: weighted channels, summed over named axes, made into one value a cell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossledger._array import ArrayLibrary
-from lossledger._errors import MatchError, ReductionError, ShapeError
+from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Mapping
 from lossledger.engines._booking import Elements, Part
 from lossledger.engines._prepare import Prepared
+from lossledger.engines._sums import MASS, WEIGHT, Finalized, finalize_cells, overlap_of, pooled_at
 from lossledger.frames import AbstractGrouping, Frame, group, parse_axes
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.statistics import ChannelStatistic
-from lossledger.term import Term
 from lossledger.weighting import Factor, axes_in, enters, masses
-
-MASS = "mass"
-"""The sum of the weights inside a loss's sums: 0 where a cell does not exist."""
-WEIGHT = "weight"
-"""The sum of all weights but the classes': 0 where outputs were replaced, so say nothing."""
-
-
-@dataclass(frozen=True, eq=False)
-class Finalized:
-    """Cells made of sums.
-
-    Attributes:
-        values: One a cell, 0 where the policy for empty cells says so.
-        presence: Which cells count; None for all.
-        live: 0 where a cell was set to 0; None for all ones.
-        sums: The sums, 1 in cells that were set to 0, so that no formula breaks there.
-        broken: Where targets are absent under "raise" and nothing could be raised.
-    """
-
-    values: Array
-    presence: Array | None
-    live: Array | None
-    sums: Mapping[str, Array]
-    broken: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +27,9 @@ class Overlap:
         cells: One value a cell; differentiable.
         presence: Which cells exist; None for all.
         later: Factors that no axis summed over concerns.
-        finalized: The cells with what they were made of.
+        weighted: Whether some element may have no weight.
+        made: The cells with what they were made of; None before `finish_overlap`.
+        share: What a part bears of what is no element's: 1 for a whole batch.
     """
 
     prepared: Prepared
@@ -61,8 +39,21 @@ class Overlap:
     grouping: AbstractGrouping
     statistic: ChannelStatistic
     frame: Frame
-    finalized: Finalized
     later: tuple[Factor, ...]
+    weighted: bool
+    made: Finalized | None = None
+    share: float | Array = 1.0
+
+    @property
+    def finalized(self) -> Finalized:
+        """The cells with what they were made of."""
+        assert self.made is not None  # noqa: S101 - sums alone have no cells yet
+        return self.made
+
+    @property
+    def over_batch(self) -> bool:
+        """Whether the sums run over samples, so that they merge over parts."""
+        return "batch" in self.grouping.removed
 
     @property
     def cells(self) -> Array:
@@ -91,7 +82,20 @@ class Overlap:
         if above is None:  # a loss of the user's own: it has no mean of its own
             nothing = (Part(next(iter(bare.values())), (0.0,)),)
             above, below = nothing, nothing
-        return Elements(contribution, above, below, weights.denominator, xp.sum(rest * outer))
+        beyond = xp.sum(rest * outer) * self.share if self.over_batch else xp.sum(rest * outer)
+        return Elements(contribution, above, below, weights.denominator, beyond)
+
+    def linear(self, coefficients: Array | float) -> Array:
+        """Return ⟨c, S⟩ over the sums of this part, c the derivatives at those of the whole."""
+        xp = self.prepared.xp
+        slopes = overlap_of(self.prepared.term).slopes(xp, self._sums(), self.pooled_at)
+        outer = self._unpooled(self._outer(coefficients))
+        sums = self.statistic.by_name()
+        each = [xp.sum(slope * outer * sums[name]) for name, slope in slopes.items()]
+        total = each[0]
+        for one in each[1:]:
+            total = total + one
+        return total
 
     def gradient(self, coefficients: Array | float, scale: float) -> tuple[Array, ...]:
         """Return scale · Σ coefficient · ∂cell/∂output in closed form."""
@@ -114,7 +118,7 @@ class Overlap:
     @property
     def pooled_at(self) -> int | None:
         """Place of the pooled axis among the sums' axes."""
-        return _pooled_at(overlap_of(self.prepared.term), self.grouping.cells)
+        return pooled_at(overlap_of(self.prepared.term), self.grouping.cells)
 
     def _sums(self) -> dict[str, Array]:
         xp = self.prepared.xp
@@ -142,6 +146,21 @@ class Overlap:
 
 def evaluate_overlap(prepared: Prepared) -> Overlap:
     """Sum a loss's weighted channels over its axes and make one value a cell."""
+    return finish_overlap(sum_overlap(prepared))
+
+
+def finish_overlap(
+    overlap: Overlap, whole: ChannelStatistic | None = None, share: float | Array = 1.0
+) -> Overlap:
+    """Make one value a cell of the sums, or of those of the whole that they are part of."""
+    sums, weighted = (overlap.statistic, overlap.weighted) if whole is None else (whole, True)
+    term, cells = overlap.prepared.term, overlap.grouping.cells
+    made = finalize_cells(overlap.prepared.xp, term, cells, sums, weighted=weighted)
+    return replace(overlap, made=made, share=share)
+
+
+def sum_overlap(prepared: Prepared) -> Overlap:
+    """Sum a loss's weighted channels over its axes."""
     xp, loss = prepared.xp, overlap_of(prepared.term)
     over = _summed(prepared, loss)
     keep = tuple(a for a in prepared.frame.axes if a not in over)
@@ -164,60 +183,10 @@ def evaluate_overlap(prepared: Prepared) -> Overlap:
     by_name = dict.fromkeys(loss.bare, bare) | {MASS: mass, WEIGHT: every}
     statistic = _statistic(xp, grouping, channels, by_name, mass, dtype)
     weighted = mass is not None or every is not None
-    finalized = finalize_cells(xp, prepared.term, grouping.cells, statistic, weighted=weighted)
     frame = grouping.cells.without(loss.pools())
     return Overlap(
-        prepared, probabilities, channels, mass, grouping, statistic, frame, finalized, later
+        prepared, probabilities, channels, mass, grouping, statistic, frame, later, weighted
     )
-
-
-def finalize_cells(
-    xp: ArrayLibrary,
-    term: Term,
-    sums_frame: Frame,
-    statistic: ChannelStatistic,
-    *,
-    weighted: bool = True,
-) -> Finalized:
-    """Make one value a cell under the policy for absent targets.
-
-    `weighted` is False if every element is known to have weight, so that all cells exist.
-    """
-    loss = overlap_of(term)
-    sums, axis = statistic.by_name(), _pooled_at(loss, sums_frame)
-    mass, weight = (_pooled(xp, sums.pop(name), axis) for name in (MASS, WEIGHT))
-    here = mass != 0 if weighted else None
-    absent = None if loss.empty == "keep" else _absent(xp, loss, sums, axis)
-    dead = weight == 0 if weighted else None
-    presence = here
-    if absent is not None:
-        absent = absent if dead is None else absent & ~dead
-        dead = absent if dead is None else dead | absent
-        if loss.empty == "skip":
-            presence = ~absent if here is None else here & ~absent
-    if dead is not None:
-        blank = dead if axis is None else xp.expand(dead, axis)
-        sums = {n: xp.where(blank, xp.full_like(s, 1.0), s) for n, s in sums.items()}
-    values = loss.finalize(xp, sums, axis)
-    frame = sums_frame.without(loss.pools())
-    _check_values(loss, values, frame)
-    live = None
-    if dead is not None:
-        values = xp.where(dead, xp.full_like(values, 0.0), values)
-        live = xp.astype(~dead, xp.dtype(values))
-    broken = None
-    if absent is not None and loss.empty == "raise":
-        broken = _refused(xp, term, absent if dead is None else absent | ~xp.any(~dead))
-    if not loss.include_background and "class" in frame.axes:
-        foreground = _foreground(xp, values, frame)
-        presence = foreground if presence is None else presence & foreground
-    return Finalized(values, presence, live, sums, broken)
-
-
-def overlap_of(term: Term) -> AbstractOverlapLoss:
-    """Return a term's loss, which the engine knows to be one of sums."""
-    assert isinstance(term.loss, AbstractOverlapLoss)  # noqa: S101 - the engine chose by type
-    return term.loss
 
 
 def _summed(prepared: Prepared, loss: AbstractOverlapLoss) -> Axes:
@@ -283,58 +252,8 @@ def _check_channels(prepared: Prepared, channels: Mapping[str, Array]) -> None:
             )
 
 
-def _check_values(loss: AbstractOverlapLoss, values: Array, frame: Frame) -> None:
-    shape = tuple(getattr(values, "shape", ()))
-    if shape != frame.shape:
-        raise ShapeError(
-            "A loss of sums must give one value for each cell",
-            f"Found shape {shape} where the axes left after over={loss.over!r} are {frame}",
-            "The value was reduced over the cells, or an axis is missing in `over`",
-            "Return an array shaped like the sums; a reduction makes one number of the cells",
-        )
-
-
-def _refused(xp: ArrayLibrary, term: Term, absent: Array) -> Array | None:
-    """Raise for absent targets; return where they are if nothing can be read."""
-    if xp.readable(absent):
-        if bool(xp.any(absent)):
-            raise ReductionError(
-                "Every cell needs targets under empty='raise'",
-                f"Found a cell of `{term.name}` whose targets sum to 0",
-                "The class is absent from this batch (or sample)",
-                "Choose empty='keep', 'zero', 'skip' or 'agree'",
-            )
-        return None
-    return absent
-
-
-def _pooled(xp: ArrayLibrary, sums: Array, axis: int | None) -> Array:
-    return sums if axis is None else xp.sum(sums, axis=axis)
-
-
-def _pooled_at(loss: AbstractOverlapLoss, sums_frame: Frame) -> int | None:
-    pools = loss.pools()
-    return sums_frame.axes.index(pools[0]) if pools else None
-
-
-def _absent(
-    xp: ArrayLibrary, loss: AbstractOverlapLoss, sums: Mapping[str, Array], axis: int | None
-) -> Array:
-    absent = _pooled(xp, sums["targets"], axis) == 0
-    if loss.empty != "agree":
-        return absent
-    return absent & (_pooled(xp, sums["outputs"], axis) == 0)
-
-
 def _touches(factor: Factor, frame: Frame, axes: Axes) -> bool:
     return any(a in axes for a in axes_in(factor, frame, {}))
-
-
-def _foreground(xp: ArrayLibrary, like: Array, frame: Frame) -> Array:
-    place = frame.axes.index("class")
-    index = xp.arange(frame.length("class"), like) > 0
-    shape = tuple(-1 if i == place else 1 for i in range(len(frame.axes)))
-    return xp.broadcast_to(xp.reshape(index, shape), frame.shape)
 
 
 def _background(prepared: Prepared, loss: AbstractOverlapLoss, cells: Axes) -> tuple[Factor, ...]:

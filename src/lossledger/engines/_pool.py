@@ -8,7 +8,7 @@ from typing import Any, Self
 from lossledger._array import ArrayLibrary, is_array
 from lossledger._errors import ReductionError
 from lossledger._typing import Array
-from lossledger.engines._overlap import finalize_cells
+from lossledger.engines._sums import finalize_cells
 from lossledger.engines.reference import Ran
 from lossledger.frames import Frame
 from lossledger.reductions import Cells, Following, Mean, finish
@@ -68,6 +68,26 @@ class Pool:
         mine, theirs = _weights_after(self), _weights_after(other)
         return not any(_differ(xp, a, b) for a, b in zip(mine, theirs, strict=True))
 
+    def differs(self, xp: ArrayLibrary, whole: Self, *, counted: bool = False) -> str | None:
+        """Say how the statistic of a whole differs from one of its parts'; None if it fits.
+
+        Counts are kept in the widest dtype, whatever that of the outputs will be.
+        """
+        if not _same_term(self.term, whole.term):
+            return f"another term of the name `{whole.term.name}`"
+        mine, theirs = (type(p.statistic).__name__ for p in (self, whole))
+        if mine != theirs or self.at != whole.at:
+            return f"{mine} and {theirs}"
+        if self.frame != whole.frame:
+            return f"the cells {self.frame} and {whole.frame}"
+        if not self.fits(xp, whole):
+            return "other weights over the axes that stay"
+        pairs = zip(self.statistic.arrays(), whole.statistic.arrays(), strict=True)
+        for a, b in () if counted else pairs:
+            if is_array(a) and is_array(b) and xp.dtype(a) != xp.dtype(b):
+                return f"{xp.dtype(a)} and {xp.dtype(b)}"
+        return None
+
     def value(self, xp: ArrayLibrary) -> Array:
         """Return the value of the merged statistic, before the loss weight."""
         stages = self.term.reduction.stages
@@ -88,11 +108,11 @@ def pool(ran: Ran) -> Pool:
     if ran.overlap is not None and "batch" in ran.overlap.grouping.removed:
         rest = ran.evaluated.following(0)
         return Pool(
-            term, ran.overlap.grouping.cells, _detached(xp, ran.overlap.statistic), -1, rest
+            term, ran.overlap.grouping.cells, bare_statistic(xp, ran.overlap.statistic), -1, rest
         )
     at = ran.evaluated.batch_at
     step = ran.evaluated.steps[at]
-    statistic = _detached(xp, step.statistic)
+    statistic = bare_statistic(xp, step.statistic)
     return Pool(term, step.grouping.cells, statistic, at, ran.evaluated.following(at + 1))
 
 
@@ -110,7 +130,7 @@ def _differ(xp: ArrayLibrary, a: Array | None, b: Array | None) -> bool:
     return tuple(a.shape) != tuple(b.shape) or bool(xp.any(a != b))
 
 
-def _detached(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
+def bare_statistic(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
     """Return a statistic that holds no graph, and no element that is not needed."""
     if isinstance(statistic, ChannelStatistic):
         return replace(statistic, sums=tuple(xp.detach(s) for s in statistic.sums))

@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what the user passed to what the engine computes with: frames, factors, safe numbers."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from lossledger._array import ArrayLibrary, is_array
+from lossledger._array import ArrayLibrary
 from lossledger._errors import DomainError, ShapeError
-from lossledger._typing import Array, Mapping
+from lossledger._typing import Array
 from lossledger.engines._clean import Places, clean_output, clean_targets
 from lossledger.engines._domain import check_outputs, check_targets
+from lossledger.engines._factors import (
+    BatchWeights,
+    batch_factors,
+    channel_factor,
+    class_weights,
+    removes_elements,
+    row_factor,
+    weighs_within,
+)
 from lossledger.engines._shapes import (
     frame_of,
-    read_weight,
     target_form,
-    targets_frame,
     values_frame,
 )
 from lossledger.engines._watch import Watch
@@ -21,16 +28,6 @@ from lossledger.losses import AbstractOverlapLoss, Inputs
 from lossledger.losses._base import Form
 from lossledger.term import Term
 from lossledger.weighting import Factor, kept
-
-
-@dataclass(frozen=True, eq=False)
-class BatchWeights:
-    """Weights of one batch for one term, as the user passed them; None stands for ones."""
-
-    mask: Array | NamedArray | None = None
-    sample_weight: Array | NamedArray | None = None
-    element_weight: Array | NamedArray | None = None
-    keys: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,43 +71,116 @@ def prepare(
         DomainError: If numbers lie outside their domain and can be read.
     """
     xp = watch.xp
-    facts = term.facts
+    seen = _look(term, outputs, targets, weights, watch)
+    frame, form, work, places = seen.frame, seen.form, seen.work, seen.places
+    clean = clean_targets(xp, term, form, targets, places, work)
+    if form == "index" and not xp.readable(clean):
+        clean = _in_range(xp, clean, seen.classes)
+    if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
+        clean, form = _indicators(xp, clean, frame, work), "dense"
+    found = _weigh(term, outputs, clean, form, seen, weights, watch)
+    safe = tuple(
+        clean_output(xp, xp.astype(output, work), found.places, domain, form)
+        for output, domain in zip(outputs, term.facts.domains, strict=True)
+    )
+    check_outputs(xp, term, frame, safe, watch)
+    return replace(found.prepared, outputs=safe)
+
+
+def prepare_counts(
+    term: Term,
+    outputs: tuple[Array, ...],
+    targets: Array,
+    weights: BatchWeights,
+    watch: Watch,
+    *,
+    labeled: bool,
+) -> Prepared:
+    """Prepare what decides a term's denominators; outputs give their shape and dtype alone.
+
+    Without `labeled` the number of classes is not known, and nothing asks for it.
+    """
+    seen = _look(term, outputs, targets, weights, watch, labeled=labeled)
+    clean = clean_targets(watch.xp, term, seen.form, targets, seen.places, seen.work)
+    if seen.form == "index" and not labeled:
+        seen = replace(seen, classes=None)
+    return _weigh(term, outputs, clean, seen.form, seen, weights, watch).prepared
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A batch after its shapes were read and its targets checked."""
+
+    frame: Frame
+    left: Frame
+    form: Form
+    work: str
+    classes: int | None
+    class_weight: Array | None
+    factors: tuple[Factor, ...]
+    places: Places
+
+
+@dataclass(frozen=True, eq=False)
+class _Weighed:
+    prepared: Prepared
+    places: Places
+
+
+def _look(
+    term: Term,
+    outputs: tuple[Array, ...],
+    targets: Array,
+    weights: BatchWeights,
+    watch: Watch,
+    *,
+    labeled: bool = True,
+) -> _Seen:
+    """Match shapes to named axes, and check targets where they have weight."""
+    xp = watch.xp
     frame = frame_of(term, outputs)
     left = values_frame(term, frame)
     form = target_form(xp, term, frame, targets)
     work = _work_dtype(xp, term, outputs)
     classes = _class_count(term, frame)
-    class_weight = _class_weight(xp, term, outputs[0], classes, work, watch)
-    factors = _factors(xp, term, frame, form, targets, weights, watch)
-    by_channel = _channel_factor(class_weight, left)
-    removing = _removes_elements(class_weight, term)
+    class_weight = class_weights(xp, term, outputs[0], classes, work, watch)
+    factors = batch_factors(xp, term, frame, form, targets, weights, watch)
+    by_channel = channel_factor(class_weight, left)
+    removing = removes_elements(class_weight, term)
     places = _places(xp, term, frame, factors, by_channel if removing else ())
-    factors += by_channel
-    on_targets = places.on_targets(xp, term, form, places.alive)
-    check_targets(xp, term, form, targets, classes, on_targets, watch)
-    clean = clean_targets(xp, term, form, targets, places, work)
-    if form == "index" and not xp.readable(clean):
-        clean = _in_range(xp, clean, classes)
-    if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
-        clean, form = _indicators(xp, clean, frame, work), "dense"
-    within = _weighs_within(term, form)
-    inputs = Inputs(frame, form, classes, class_weight if within else None, places.alive)
+    if labeled or form != "index":
+        on_targets = places.on_targets(xp, term, form, places.alive)
+        check_targets(xp, term, form, targets, classes, on_targets, watch)
+    return _Seen(frame, left, form, work, classes, class_weight, factors + by_channel, places)
+
+
+def _weigh(
+    term: Term,
+    outputs: tuple[Array, ...],
+    clean: Array,
+    form: Form,
+    seen: _Seen,
+    weights: BatchWeights,
+    watch: Watch,
+) -> _Weighed:
+    """Gather keys and every source of weight; class weights of rows follow their labels."""
+    xp, places, class_weight = watch.xp, seen.places, seen.class_weight
+    within = weighs_within(term, form)
+    inner = class_weight if within else None
+    inputs = Inputs(seen.frame, form, seen.classes, inner, places.alive)
     labeled = places.on_targets(xp, term, form, places.given)
     keys = _keys(term, inputs, clean, labeled, weights, watch)
-    by_row = _row_factor(xp, class_weight, within, inputs, clean, left)
-    factors += by_row
+    by_row = row_factor(xp, class_weight, within, inputs, clean, seen.left)
+    factors = seen.factors + by_row
     # Smoothed targets give every class a part of each row, whatever its own class weighs.
+    removing = removes_elements(class_weight, term)
     if by_row and removing and not getattr(term.loss, "label_smoothing", 0.0):
         places = replace(places, alive=kept(xp, factors, places.free, keys, places.free.axes))
-    safe = tuple(
-        clean_output(xp, xp.astype(output, work), places, domain, form)
-        for output, domain in zip(outputs, facts.domains, strict=True)
+    positive = _positive(term, inputs, clean)
+    prepared = Prepared(
+        term, xp, outputs, clean, inputs, seen.left, keys, factors, positive, outputs[0]
     )
-    check_outputs(xp, term, frame, safe, watch)
-    return Prepared(
-        term, xp, safe, clean, inputs, left, keys, factors,
-        _positive(term, inputs, clean), outputs[0],
-    )  # fmt: skip
+    return _Weighed(prepared, places)
 
 
 def _places(
@@ -152,124 +222,6 @@ def _class_count(term: Term, frame: Frame) -> int | None:
             f"Give {length} class names, in the order of the axis",
         )
     return length
-
-
-def _factors(
-    xp: ArrayLibrary,
-    term: Term,
-    frame: Frame,
-    form: Form,
-    targets: Array,
-    weights: BatchWeights,
-    watch: Watch,
-) -> tuple[Factor, ...]:
-    """Name every source of weight that comes with the batch, placed by axes."""
-    beside = targets_frame(term, frame, form)
-    found: list[Factor] = []
-    ignored = getattr(term.loss, "ignore_index", None)
-    if ignored is not None and form == "dense" and term.facts.scores == "softmax":
-        raise DomainError(
-            f"`ignore_index` of `{term.name}` needs class indices as targets",
-            f"Found one number a class in target `{term.target}`",
-            "A label can be ignored; a row of one-hot or soft targets has none",
-            "Pass class indices, or mask the rows: mask={...}",
-        )
-    if ignored is not None and targets is not None:
-        found.append(Factor("ignore_index", targets != ignored, beside.axes))
-    for name in ("mask", "sample_weight", "element_weight"):
-        given = getattr(weights, name)
-        if given is None:
-            continue
-        placed = read_weight(name, given, term, beside, values_frame(term, frame))
-        _check_weight(xp, name, placed.array, watch)
-        found.append(Factor(name, placed.array, placed.axes))
-    return tuple(found)
-
-
-def _check_weight(xp: ArrayLibrary, name: str, array: Array, watch: Watch) -> None:
-    if xp.is_bool(array):
-        return
-    real = xp.is_float(array)
-    if not real and not xp.is_integer(array):
-        raise DomainError(
-            f"`{name}` must hold real numbers or booleans",
-            f"Found {xp.dtype(array)}",
-            "Complex numbers or text were loaded as weights",
-            "Pass floats, integers or booleans",
-        )
-    if name == "mask":
-        good = (array == 0) | (array == 1)
-        watch.require(good, "mask", lambda: _bad(xp, name, array, good))
-        return
-    good = xp.isfinite(array) & (array >= 0) if real else array >= 0
-    watch.require(good, "weights", lambda: _bad(xp, name, array, good))
-
-
-def _bad(xp: ArrayLibrary, name: str, array: Array, good: Array) -> str:
-    bad = xp.to_numpy(array)[~xp.to_numpy(good)]
-    numbers = "a bad number" if bad.size == 1 else f"{bad.size} bad numbers, the first of them"
-    return f"Found {numbers} in `{name}`: {float(bad[0]):.6g}"
-
-
-def _class_weight(
-    xp: ArrayLibrary, term: Term, like: Array, classes: int | None, work: str, watch: Watch
-) -> Array | None:
-    if term.class_weight is None:
-        return None
-    array = xp.asarray(term.class_weight, work, like)
-    if tuple(array.shape) != (classes,):
-        raise ShapeError(
-            "`class_weight` must have one weight for each class",
-            f"Found shape {tuple(array.shape)} and {classes} classes",
-            "A class was forgotten, or the term's outputs have no class axis",
-            "Pass one weight a class, in order, or a dict by class name",
-        )
-    good = xp.isfinite(array) & (array >= 0)
-    watch.require(good, "weights", lambda: f"Found class_weight={term.class_weight!r}")
-    return array
-
-
-def _weighs_within(term: Term, form: str) -> bool:
-    """Whether class weights multiply inside the value: soft or smoothed targets of a row."""
-    soft = form == "dense" or bool(getattr(term.loss, "label_smoothing", 0.0))
-    return term.facts.class_weight_within and soft
-
-
-def _removes_elements(class_weight: Array | None, term: Term) -> bool:
-    """Whether a class weight may be 0; of arrays of a framework that cannot be seen here."""
-    given = term.class_weight
-    if class_weight is None or given is None:
-        return False
-    return True if is_array(given) else 0 in given
-
-
-def _channel_factor(class_weight: Array | None, left: Frame) -> tuple[Factor, ...]:
-    """Class weights as a factor of values that have a class axis."""
-    if class_weight is None or "class" not in left.axes:
-        return ()
-    return (Factor("class_weight", class_weight, ("class",)),)
-
-
-def _row_factor(
-    xp: ArrayLibrary,
-    class_weight: Array | None,
-    within: bool,
-    inputs: Inputs,
-    targets: Array,
-    left: Frame,
-) -> tuple[Factor, ...]:
-    """Class weights as a factor of rows, by the class of each."""
-    if class_weight is None or "class" in left.axes:
-        return ()
-    if not within:
-        return (Factor("class_weight", class_weight, ("class",)),)
-    if inputs.form == "index":
-        return (Factor("class_weight", class_weight, ("class",), in_numerator=False),)
-    # Soft targets: the mass that is averaged over is Σ_c t_c·w_c, so that one-hot rows
-    # give the same mean as indices.
-    by_class = align(xp, NamedArray(class_weight, ("class",)), inputs.frame)
-    mass = xp.sum(targets * by_class, axis=inputs.class_axis)
-    return (Factor("class_weight", mass, left.axes, in_numerator=False),)
 
 
 def _keys(

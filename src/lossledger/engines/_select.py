@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from lossledger._array import is_array, library_of
 from lossledger._typing import Array
 from lossledger.engines._account import Account, CellNames
+from lossledger.engines._factors import BatchWeights
+from lossledger.engines._part import OpenTerm
 from lossledger.engines._pool import Pool, pool
-from lossledger.engines._prepare import BatchWeights, prepare
+from lossledger.engines._prepare import prepare
 from lossledger.engines._watch import Watch
 from lossledger.engines.reference import Ran, account, run
 from lossledger.term import Term
@@ -27,7 +29,7 @@ class Result:
     weighted: Array
     account: Account
     cells: CellNames
-    pool: Pool
+    pool: Pool | None
 
 
 def compute(
@@ -38,7 +40,16 @@ def compute(
 
 
 def result_of(ran: Ran) -> Result:
-    """Return the result of a term that the reference engine ran."""
+    """Return the result of a term that the reference engine ran on a whole batch."""
+    return _result(ran, pool(ran))
+
+
+def result_of_part(ran: Ran, opened: OpenTerm) -> Result:
+    """Return the result of a part: its own statistic is what merges over parts."""
+    return _result(ran, opened.pool if isinstance(opened.pool, Pool) else None)
+
+
+def _result(ran: Ran, statistic: Pool | None) -> Result:
     given = ran.prepared.term.loss_weight
     weight = loss_weight(ran)
     if is_array(given):
@@ -46,7 +57,7 @@ def result_of(ran: Ran) -> Result:
     else:
         weighted = ran.value if given == 1 else ran.value * given
     booked, cells = account(ran, weight)
-    return Result(weighted, booked, cells, pool(ran))
+    return Result(weighted, booked, cells, statistic)
 
 
 def loss_weight(ran: Ran) -> Array:

@@ -46,6 +46,12 @@ RULES: dict[str, tuple[int, str, str, str]] = {
         "An image of 0 and 255 was passed, or weights between 0 and 1",
         "Compare it first (mask > 0), or pass weights as sample_weight or element_weight",
     ),
+    "whole": (
+        128,
+        "A part must be one of those that its whole was made of",
+        "The whole was counted with other masks or weights, or parts come in another order",
+        "Count with the same arguments, and pass part=i: the place of the part in sum(wholes)",
+    ),
     "numbers": (
         32,
         "Outputs that stand for a variance, a scale or a rate must lie in the loss's domain",

@@ -12,11 +12,26 @@ from lossledger.engines._limbs import growing
 from lossledger.engines._overlap import Overlap, evaluate_overlap
 from lossledger.engines._prepare import Prepared
 from lossledger.engines._watch import Watch
-from lossledger.frames import group
+from lossledger.frames import NamedArray, align, group
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss
 from lossledger.reductions import Evaluated, evaluate
 from lossledger.statistics import AbstractStatistic
-from lossledger.weighting import masses
+from lossledger.weighting import Factor, masses
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """Which samples of a joined batch are a part's own.
+
+    Attributes:
+        here: Booleans along `batch`.
+        at: The same as a slice.
+        share: The part's share of all samples.
+    """
+
+    here: Array
+    at: slice
+    share: float | Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +43,7 @@ class Ran:
         evaluated: The chain of reductions.
         overlap: The sums in front of the chain, for a loss of sums.
         values: One value per element; None for a loss of sums.
+        own: Which samples count here, if others were joined to compare them with.
     """
 
     prepared: Prepared
@@ -35,6 +51,7 @@ class Ran:
     evaluated: Evaluated
     overlap: Overlap | None
     values: Array | None
+    own: Own | None = None
 
     @property
     def statistic(self) -> AbstractStatistic:
@@ -52,19 +69,19 @@ def run(prepared: Prepared, watch: Watch) -> Ran:
         evaluated = evaluate(
             xp, term.reduction, overlap.cells, overlap.frame, {}, overlap.later, overlap.presence
         )
-        _report(watch, overlap.finalized.broken)
-        _report(watch, evaluated.broken)
+        report_broken(watch, overlap.finalized.broken)
+        report_broken(watch, evaluated.broken)
         return Ran(prepared, evaluated.value, evaluated, overlap, None)
     values = term.loss.values(xp, prepared.outputs, prepared.targets, prepared.inputs)
     values = xp.astype(values, xp.dtype(prepared.outputs[0]))
     evaluated = evaluate(
         xp, term.reduction, values, prepared.frame, prepared.keys, prepared.factors
     )
-    _report(watch, evaluated.broken)
+    report_broken(watch, evaluated.broken)
     return Ran(prepared, evaluated.value, evaluated, None, values)
 
 
-def _report(watch: Watch, broken: Array | None) -> None:
+def report_broken(watch: Watch, broken: Array | None) -> None:
     """Keep in mind that a cell was empty under empty="raise" where nothing could be read."""
     if broken is not None:
         watch.require(~broken, "empty", lambda: "Found a cell without weight")
@@ -72,6 +89,14 @@ def _report(watch: Watch, broken: Array | None) -> None:
 
 def gradient(ran: Ran, scale: float) -> tuple[Array, ...]:
     """Return scale · ∂value/∂output in closed form, for libraries without autodiff."""
+    found = _gradient(ran, scale)
+    if ran.own is None:
+        return found
+    before = (slice(None),) * ran.prepared.inputs.frame.axes.index("batch")
+    return tuple(slope[(*before, ran.own.at)] for slope in found)
+
+
+def _gradient(ran: Ran, scale: float) -> tuple[Array, ...]:
     prepared, term = ran.prepared, ran.prepared.term
     if ran.overlap is not None:
         return ran.overlap.gradient(ran.evaluated.coefficients(), scale)
@@ -109,7 +134,7 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     dtype = xp.dtype(prepared.outputs[0])
     book = Booker(xp, grouping, prepared.positive if split else None, prepared.outputs[0], dtype)
     wide = xp.wide(ran.value)
-    counts, decided = book.counts(elements.alive), hits(prepared)
+    counts, decided = book.counts(elements.alive), hits(_own_only(ran))
     mass = xp.astype(counts, wide) if elements.mass is None else book.mass(elements.mass)
     if elements.denominator is not None:
         mass = book.total(elements.denominator)
@@ -129,12 +154,51 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     return booked, CellNames(names, grouping.cells.shape + ((2,) if split else ()))
 
 
+def _own_only(ran: Ran) -> Prepared:
+    """Return the batch with weight for its own samples alone."""
+    if ran.own is None:
+        return ran.prepared
+    factor = Factor("part", ran.own.here, ("batch",))
+    return replace(ran.prepared, factors=(*ran.prepared.factors, factor))
+
+
+def amount(ran: Ran) -> Array:
+    """Return what the elements contribute, and the part's share of what is no element's."""
+    xp, elements = ran.prepared.xp, _elements(ran)
+    total = elements.rest + xp.zeros((), xp.dtype(ran.value), ran.value)
+    for part in elements.contribution:
+        product = part.x
+        for factor in part.factors:
+            product = product * factor
+        total = total + xp.sum(xp.broadcast_to(product, ran.prepared.frame.shape))
+    return total
+
+
 def _elements(ran: Ran) -> Elements:
-    """Return what each element adds to the ledger."""
+    """Return what each element adds to the ledger; elements that are not its own add nothing."""
+    elements = _all_elements(ran)
+    if ran.own is None:
+        return elements
+    xp, frame = ran.prepared.xp, ran.prepared.frame
+    here = align(xp, NamedArray(ran.own.here, ("batch",)), frame)
+    own = xp.broadcast_to(xp.astype(here, xp.dtype(ran.prepared.outputs[0])), frame.shape)
+
+    def only(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        return tuple(Part(p.x, (*p.factors, own)) for p in parts)
+
+    below = None if elements.denominator is None else only(elements.denominator)
+    mass = own if elements.mass is None else elements.mass * own
+    rest = elements.rest * ran.own.share
+    return Elements(only(elements.contribution), only(elements.numerator), below, mass, rest)
+
+
+def _all_elements(ran: Ran) -> Elements:
     prepared, xp = ran.prepared, ran.prepared.xp
     spread, curvature = ran.evaluated.attribution()
     if ran.overlap is not None:
         elements = ran.overlap.elements(spread)
+        if ran.overlap.over_batch:  # the cells are the whole's
+            curvature = curvature * ran.overlap.share
         return replace(elements, rest=curvature + elements.rest)
     values = xp.detach(ran.values)
     weights = masses(xp, prepared.factors, prepared.frame, prepared.keys, xp.dtype(values))

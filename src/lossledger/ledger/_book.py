@@ -17,6 +17,8 @@ from lossledger.ledger._tree import on_host
 from lossledger.report.text import ledger_html, ledger_table, plain
 from lossledger.statistics import TopStatistic
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Note:
@@ -274,7 +276,9 @@ class Ledger:
     @property
     def _wholes(self) -> float:
         wholes = self.wholes
-        return wholes if isinstance(wholes, int | float) else float(self._host(wholes))
+        number = wholes if isinstance(wholes, int | float) else float(self._host(wholes))
+        # Shares of a whole add up to 1 but for rounding.
+        return float(round(number)) if abs(number - round(number)) < _ROUNDING else number
 
     def _host(self, array: Any) -> Any:
         return on_host(array)
@@ -321,8 +325,10 @@ def _merged(xp: ArrayLibrary, mine: Book, theirs: Book) -> Book:
     return replace(mine, account=mine.account.merge(xp, theirs.account), pool=pool)
 
 
-def keep_pool(pool: Pool) -> Pool | None:
+def keep_pool(pool: Pool | None) -> Pool | None:
     """Return the pool if its size does not grow with the number of elements."""
+    if pool is None:
+        return None
     statistic = pool.statistic
     unbounded = isinstance(statistic, TopStatistic) and statistic.keep is None
     return None if unbounded else pool

@@ -8,15 +8,16 @@ import numpy as np
 
 from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._typing import Mapping
-from lossledger.engines import Account, Limbs, Pool
+from lossledger.engines import Account, Candidates, Limbs, Pool
+from lossledger.frames import NamedArray
 from lossledger.reductions import Following
 from lossledger.statistics import AbstractStatistic
 from lossledger.weighting import Masses
 
-_NODES = (Account, Limbs, Pool, Following, AbstractStatistic, Masses)
+_NODES = (Account, Candidates, Limbs, NamedArray, Pool, Following, AbstractStatistic, Masses)
 _NODES_ABOVE = ("Book", "Ledger", "Whole")  # of modules that import this one
 # Fields that are structure: names, and sizes that decide the shapes of arrays.
-_STRUCTURE = ("note", "cells", "term", "frame", "at", "keep", "names")
+_STRUCTURE = ("note", "cells", "term", "frame", "at", "keep", "names", "axes", "lengths", "counted")
 _LEAF = "leaf"
 
 

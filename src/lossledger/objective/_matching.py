@@ -65,6 +65,56 @@ def match(
     xp = library_of(*(by_output[n] for n in reads))
     by_target = {n: _beside(xp, by_output[reads[0]], a) for n, a in by_target.items()}
     like = by_output[reads[0]]
+    weights = _weights(terms, xp, like, given, keys)
+    return Call(xp, by_output, by_target, weights, places)
+
+
+def match_targets(
+    terms: tuple[Term, ...],
+    skip: Axes,
+    output_names: Axes,
+    targets: Tree,
+    given: Mapping[str, Given],
+    keys: Mapping[str, Array],
+) -> Call:
+    """Match targets and weights to the terms' names, before there are outputs.
+
+    Raises:
+        MatchError: If a name is missing or left over, or nothing was passed.
+    """
+    wants = _unique([t.target for t in terms if t.target is not None])
+    goals = _places("targets", targets, wants, output_names) if wants else ()
+    by_target = _by_name("targets", targets, wants, skip, goals) if wants else _none(targets)
+    arrays = [a for a in (*by_target.values(), *_arrays_in(given), *keys.values()) if is_array(a)]
+    if not arrays:
+        raise MatchError(
+            "Counting needs targets, masks or weights as arrays",
+            "Found none",
+            "Nothing was passed, or lists of numbers",
+            "Pass the arrays of the batch",
+        )
+    xp = library_of(*arrays)
+    like = next((a for a in arrays if library_of(a) is xp), arrays[0])
+    by_target = {n: _beside(xp, like, a) for n, a in by_target.items()}
+    return Call(xp, {}, by_target, _weights(terms, xp, like, given, keys), ())
+
+
+def _arrays_in(given: Mapping[str, Given]) -> list[Any]:
+    found: list[Any] = []
+    for each in given.values():
+        parts = each.values() if isinstance(each, Mapping) else (each,)
+        found += [p.array if isinstance(p, NamedArray) else p for p in parts if p is not None]
+    return found
+
+
+def _weights(
+    terms: tuple[Term, ...],
+    xp: ArrayLibrary,
+    like: Array,
+    given: Mapping[str, Given],
+    keys: Mapping[str, Array],
+) -> dict[str, BatchWeights]:
+    """Place masks, weights and keys beside an array, for each term."""
     labels = {n: _beside(xp, like, a) for n, a in keys.items()}
     _check_keys(terms, labels)
     weights = {}
@@ -72,7 +122,7 @@ def match(
         own = {kind: _weight(kind, g, term, terms) for kind, g in given.items()}
         placed = {kind: near(xp, like, w) for kind, w in own.items()}
         weights[term.name] = BatchWeights(keys=labels, **placed)
-    return Call(xp, by_output, by_target, weights, places)
+    return weights
 
 
 def check_output_names(terms: tuple[Term, ...], skip: Axes, output_names: Axes) -> None:

@@ -8,7 +8,6 @@ from lossledger._array import ArrayLibrary, resolve_imported
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping, Sequence, Tree
 from lossledger.engines import (
-    BatchWeights,
     Ran,
     Result,
     Watch,
@@ -16,8 +15,6 @@ from lossledger.engines import (
     gradient,
     growing,
     lean_plan,
-    loss_weight,
-    pool,
     prepare,
     result_of,
     run,
@@ -27,7 +24,14 @@ from lossledger.ledger import Book, Ledger, Note
 from lossledger.ledger._book import keep_pool
 from lossledger.ledger._tree import register
 from lossledger.objective._keras_forms import terms_from_keras
-from lossledger.objective._matching import Call, Given, check_output_names, match
+from lossledger.objective._matching import (
+    Call,
+    Given,
+    check_output_names,
+    match,
+    match_targets,
+)
+from lossledger.objective._parts import close_parts, counted_whole, read, whole_of
 from lossledger.regularizers import AbstractRegularizer, regularize
 from lossledger.splitting import Exactness, Whole, exactness
 from lossledger.term import Term
@@ -100,7 +104,7 @@ class Objective:
         """How each term may be split, and why."""
         return dict(self._exactness)
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - each is an argument that callers name
         self,
         outputs: Tree,
         targets: Tree = None,
@@ -110,8 +114,10 @@ class Objective:
         element_weight: Given = None,
         keys: Mapping[str, Array] | None = None,
         parameters: Tree = None,
+        whole: Whole | None = None,
+        part: int | Array | None = None,
     ) -> tuple[Array, Ledger]:
-        """Return (total, ledger) of a batch.
+        """Return (total, ledger) of a batch, or of a part of a whole.
 
         Args:
             outputs: An array, or a tuple, list or dict of arrays by output name.
@@ -122,41 +128,31 @@ class Objective:
             element_weight: Further weights, in the same forms.
             keys: Integer labels by the names that terms declare.
             parameters: For regularizers that were built without.
+            whole: What the batch is a part of: `sum(objective.count(...) for each part)`, or
+                of `objective.statistics(...)`. Totals, gradients and ledgers of the parts
+                then add up to those of the whole; only first derivatives are right.
+            part: Place of the batch in that sum. Terms of one pass do without, but for the
+                check that it belongs to the whole.
 
         Returns:
             The total, differentiable in the arrays' own library, and its ledger.
         """
         bare = mask is None and sample_weight is None and element_weight is None and not keys
-        if bare and self._plain is not None:
+        if bare and self._plain is not None and whole is None and part is None:
             lean = run_lean(self._plain, outputs, targets)
             if lean is not None:
                 return lean.weighted, self._lean_ledger(lean)
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
         watch = Watch(call.xp)
-        results = [compute(t, *_read(t, call), watch) for t in self.terms]
+        if whole is not None or part is not None:
+            closed = close_parts(self.terms, self._exactness, call, whole, part, watch)
+            return self._total(call.xp, watch, closed.results(), parameters, closed.share)
+        results = [compute(t, *read(t, call), watch) for t in self.terms]
         return self._total(call.xp, watch, results, parameters)
 
-    def loss(
-        self,
-        outputs: Tree,
-        targets: Tree = None,
-        *,
-        mask: Given = None,
-        sample_weight: Given = None,
-        element_weight: Given = None,
-        keys: Mapping[str, Array] | None = None,
-        parameters: Tree = None,
-    ) -> Array:
+    def loss(self, outputs: Tree, targets: Tree = None, **arguments: Any) -> Array:
         """Return the total alone; arguments as in the call."""
-        total, _ = self(
-            outputs,
-            targets,
-            mask=mask,
-            sample_weight=sample_weight,
-            element_weight=element_weight,
-            keys=keys,
-            parameters=parameters,
-        )
+        total, _ = self(outputs, targets, **arguments)
         return total
 
     def values(
@@ -179,7 +175,7 @@ class Objective:
             found[each.prepared.term.name] = watch.guard(cells)
         return found
 
-    def value_and_grad(
+    def value_and_grad(  # noqa: PLR0913 - those of the call
         self,
         outputs: Tree,
         targets: Tree = None,
@@ -189,6 +185,8 @@ class Objective:
         element_weight: Given = None,
         keys: Mapping[str, Array] | None = None,
         parameters: Tree = None,
+        whole: Whole | None = None,
+        part: int | Array | None = None,
     ) -> tuple[Array, Ledger, Tree]:
         """Return (total, ledger, gradient) by closed-form derivatives: NumPy has no autodiff.
 
@@ -199,8 +197,13 @@ class Objective:
         bare = {name: call.xp.detach(array) for name, array in call.outputs.items()}
         call = replace(call, outputs=bare)
         watch = Watch(call.xp)
-        ran = self._run(call, watch)
-        total, ledger = self._total(call.xp, watch, [result_of(r) for r in ran], parameters)
+        if whole is None and part is None:
+            ran, share = self._run(call, watch), None
+            results = [result_of(r) for r in ran]
+        else:
+            closed = close_parts(self.terms, self._exactness, call, whole, part, watch)
+            ran, share, results = closed.ran, closed.share, closed.results()
+        total, ledger = self._total(call.xp, watch, results, parameters, share)
         slopes: dict[str, Array] = {}
         for each in ran:
             term = each.prepared.term
@@ -221,16 +224,35 @@ class Objective:
     ) -> Whole:
         """Return the batch's mergeable statistics, detached; arguments as in the call."""
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
-        watch = Watch(call.xp)
-        ran = self._run(call, watch)
-        register(call.xp, Whole)
-        frame = ran[0].prepared.inputs.frame
-        samples = frame.length("batch") if "batch" in frame.axes else 1
-        pools = {r.prepared.term.name: pool(r) for r in ran}
-        weights = {
-            r.prepared.term.name: watch.guard(call.xp.detach(loss_weight(r)) + 0) for r in ran
-        }
-        return Whole(pools, weights, samples, 1)
+        bare = {name: call.xp.detach(array) for name, array in call.outputs.items()}
+        return whole_of(self.terms, replace(call, outputs=bare), Watch(call.xp))
+
+    def count(
+        self,
+        targets: Tree = None,
+        *,
+        mask: Given = None,
+        sample_weight: Given = None,
+        element_weight: Given = None,
+        keys: Mapping[str, Array] | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> Whole:
+        """Return the batch's denominators, which need no outputs: terms of one pass alone.
+
+        Args:
+            targets: As in the call.
+            mask: As in the call.
+            sample_weight: As in the call.
+            element_weight: As in the call.
+            keys: As in the call.
+            shapes: Shapes of the outputs by name, where targets do not have the same axes.
+
+        Raises:
+            ReductionError: If a term's denominators depend on outputs.
+        """
+        given = {"mask": mask, "sample_weight": sample_weight, "element_weight": element_weight}
+        call = match_targets(self.terms, self.skip, self.output_names, targets, given, keys or {})
+        return counted_whole(self.terms, self._exactness, call, shapes or {}, Watch(call.xp))
 
     def _match(
         self,
@@ -245,10 +267,15 @@ class Objective:
         return match(self.terms, self.skip, self.output_names, outputs, targets, given, keys or {})
 
     def _run(self, call: Call, watch: Watch) -> list[Ran]:
-        return [run(prepare(t, *_read(t, call), watch), watch) for t in self.terms]
+        return [run(prepare(t, *read(t, call), watch), watch) for t in self.terms]
 
     def _total(
-        self, xp: ArrayLibrary, watch: Watch, results: list[Result], parameters: Tree
+        self,
+        xp: ArrayLibrary,
+        watch: Watch,
+        results: list[Result],
+        parameters: Tree,
+        share: float | Array | None = None,
     ) -> tuple[Array, Ledger]:
         total = results[0].weighted
         for result in results[1:]:
@@ -256,6 +283,7 @@ class Objective:
         amounts = []
         for regularizer in self.regularizers:
             amount = regularize(regularizer, parameters)
+            amount = amount if share is None else amount * share
             total = total + amount
             kept = xp.astype(xp.detach(amount), xp.wide(amount))
             amounts.append((regularizer.name, growing(xp, kept)))
@@ -264,7 +292,8 @@ class Objective:
         summed = growing(xp, xp.astype(xp.detach(total), xp.wide(total)))
         pairs = zip(self.terms, results, strict=True)
         books = tuple(self._book(term, result) for term, result in pairs)
-        return total, Ledger(books, tuple(amounts), summed, 1.0, watch.report(total))
+        wholes = 1.0 if share is None else share
+        return total, Ledger(books, tuple(amounts), summed, wholes, watch.report(total))
 
     def _lean_ledger(self, result: Result) -> Ledger:
         book = self._book(self.terms[0], result)
@@ -284,12 +313,6 @@ def _note(term: Term, split: Exactness) -> Note:
 
 def _by_name(terms: tuple[Term, ...]) -> list[tuple[str, Term]]:
     return [(term.name, term) for term in terms]
-
-
-def _read(term: Term, call: Call) -> tuple[tuple[Array, ...], Array, BatchWeights]:
-    outputs = tuple(call.outputs[n] for n in term.outputs)
-    targets = None if term.target is None else call.targets[term.target]
-    return outputs, targets, call.weights[term.name]
 
 
 def _check_parts(parts: tuple[Any, ...], terms: tuple[Term, ...]) -> None:

@@ -8,7 +8,17 @@ contribute adds up to the total by construction.
 """
 
 from lossledger.reductions._base import AbstractReduction, Cells, Chain
-from lossledger.reductions._evaluate import Evaluated, Following, evaluate, finish, walk
+from lossledger.reductions._evaluate import (
+    Evaluated,
+    Following,
+    Left,
+    Opened,
+    evaluate,
+    finish,
+    following,
+    open_chain,
+    walk,
+)
 from lossledger.reductions.means import Macro, Mean, RootMean, Sum, parse_reduction
 from lossledger.reductions.order import Max, TopMean
 from lossledger.reductions.tilted import LogMeanExp
@@ -19,15 +29,19 @@ __all__ = [
     "Chain",
     "Evaluated",
     "Following",
+    "Left",
     "LogMeanExp",
     "Macro",
     "Max",
     "Mean",
+    "Opened",
     "RootMean",
     "Sum",
     "TopMean",
     "evaluate",
     "finish",
+    "following",
+    "open_chain",
     "parse_reduction",
     "walk",
 ]

@@ -2,7 +2,7 @@
 """Run a chain of stages on values, and read coefficients back through it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import ReductionError
@@ -43,6 +43,7 @@ class Evaluated:
         presence: Whether that scalar exists (False only under empty="skip").
         steps: The stages, in order.
         broken: Cells of each stage that may not be empty and are, where nothing could be read.
+        share: What a part bears of what is no element's: 1 for a whole batch.
     """
 
     xp: ArrayLibrary
@@ -50,6 +51,7 @@ class Evaluated:
     presence: Array | None
     steps: tuple[_Step, ...]
     broken: Array | None = None
+    share: float | Array = 1.0
 
     @property
     def batch_at(self) -> int:
@@ -68,26 +70,43 @@ class Evaluated:
         """Return the stages from place `after` on, without what depends on this batch."""
         return tuple(Following(s.grouping.frame, s.bare) for s in self.steps[after:])
 
-    def coefficients(self) -> Array | float:
-        """Return ∂value/∂v at every element v of the first stage, without gradient."""
+    def coefficients(self, down_to: int = 0) -> Array | float:
+        """Return ∂value/∂v at every element v of a stage (the first), without gradient."""
         found: Array | float = 1.0
-        for step in reversed(self.steps):
+        for step in reversed(self.steps[down_to:]):
             found = self._back(step, found)
         return found
 
     def attribution(self) -> tuple[Array | float, Array | float]:
-        """Return (a, curvature) with Σ a·v + curvature = value over the elements v."""
+        """Return (a, curvature) with Σ a·v + curvature = value over the elements v.
+
+        For a part the sums over the elements of all parts, and over their curvatures, are
+        the value of the whole.
+        """
         found: Array | float = 1.0
         curvature: Array | float = 0.0
-        for step in reversed(self.steps):
+        batch_at = self.batch_at
+        for place, step in reversed(tuple(enumerate(self.steps))):
             spread = found
             found = self._back(step, spread, step.stage.attribution)
             if step.stage.curved:
                 own = self._back(step, 1.0)
                 explained = step.grouping.sum(own * self.xp.detach(step.values))
-                rest = (self.xp.detach(step.cells) - explained) * spread
-                curvature = curvature + self.xp.sum(rest)
+                cells = self.xp.detach(step.cells)
+                rest = cells * self.share if place >= batch_at else cells
+                explained = explained * self.share if place > batch_at else explained
+                curvature = curvature + self.xp.sum((rest - explained) * spread)
         return found, curvature
+
+    def linear(self) -> Array:
+        """Return ⟨c, v⟩ over the elements of the stage that removes `batch`, c held fixed."""
+        step = self.steps[self.batch_at]
+        coefficients = self.coefficients(self.batch_at)
+        values = step.values
+        if step.stage.split == "order":
+            values = self.xp.where(coefficients != 0, values, self.xp.full_like(values, 0))
+        product = coefficients * values
+        return self.xp.sum(self.xp.broadcast_to(product, step.grouping.frame.shape))
 
     def _back(self, step: _Step, outer: Array | float, scale: float = 1.0) -> Array | float:
         """Multiply a stage's coefficients by those of the cells that it made."""
@@ -108,6 +127,95 @@ class Left:
     frame: Frame
     keys: Keys
     factors: tuple[Factor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A chain as it ran up to the statistic of the stage that removes `batch`.
+
+    Attributes:
+        at: Place of that stage; the last if none does.
+        before: The stages before it.
+        statistic: Its statistic on these elements.
+        left: What it leaves to the stages after it.
+    """
+
+    xp: ArrayLibrary
+    chain: Chain
+    at: int
+    before: tuple[_Step, ...]
+    values: Array
+    entered: "_Entered"
+    statistic: AbstractStatistic
+    left: Left
+    broken: Array | None
+
+    @property
+    def cells(self) -> Frame:
+        """Axes of the statistic's cells."""
+        return self.entered.grouping.cells
+
+    def following(self) -> tuple[Following, ...]:
+        """Return the stages after it: their cells' axes and their own weights."""
+        return following(self.xp, self.chain, self.at + 1, self.left, self.xp.dtype(self.values))
+
+    def close(self, statistic: AbstractStatistic, share: float | Array = 1.0) -> Evaluated:
+        """Finalize with the statistic of the whole, of which these elements are a part."""
+        xp, stage, here = self.xp, self.chain.stages[self.at], self.entered
+        cells = stage.finalize(xp, statistic)
+        last = _Step(
+            stage, here.grouping, self.values, here.bare, here.weights, statistic, cells.values
+        )
+        steps, left, broken = [*self.before, last], self.left, _either(xp, self.broken, cells)
+        for after in self.chain.stages[self.at + 1 :]:
+            step, cells, left = _run(xp, after, left, cells.values, cells.presence)
+            steps.append(step)
+            broken = _either(xp, broken, cells)
+        return Evaluated(xp, cells.values, cells.presence, tuple(steps), broken, share)
+
+
+def following(
+    xp: ArrayLibrary, chain: Chain, after: int, left: Left, dtype: str
+) -> tuple[Following, ...]:
+    """Return the stages from place `after` on: their cells' axes and their own weights.
+
+    Raises:
+        ReductionError: If an axis is left over.
+    """
+    found = []
+    for stage in chain.stages[after:]:
+        entered = _enter(xp, stage, left, None, dtype)
+        found.append(Following(left.frame, entered.bare))
+        left = entered.left
+    if left.frame.axes:
+        raise _left_over(chain, left.frame)
+    return tuple(found)
+
+
+def open_chain(
+    xp: ArrayLibrary,
+    chain: Chain,
+    values: Array,
+    frame: Frame,
+    keys: Keys,
+    factors: tuple[Factor, ...],
+    presence: Array | None = None,
+) -> Opened:
+    """Run a chain up to the statistic that merges over parts; nothing is judged empty there."""
+    left, broken = Left(frame, keys, factors), None
+    steps: list[_Step] = []
+    for at, stage in enumerate(chain.stages):
+        entered = _enter(xp, stage, left, presence, xp.dtype(values))
+        if "batch" in entered.grouping.removed or at == len(chain.stages) - 1:
+            lenient = replace(stage, empty="zero")  # type: ignore[type-var]
+            statistic = lenient.statistic(xp, values, entered.weights, entered.grouping)
+            return Opened(
+                xp, chain, at, tuple(steps), values, entered, statistic, entered.left, broken
+            )
+        step, cells, left = _run(xp, stage, left, values, presence)
+        steps.append(step)
+        values, presence, broken = cells.values, cells.presence, _either(xp, broken, cells)
+    raise AssertionError("a chain has at least one stage")
 
 
 def evaluate(
@@ -145,26 +253,59 @@ def walk(
     """Run the stages of a chain, and return what they leave."""
     steps: list[_Step] = []
     broken: Array | None = None
-    dtype = xp.dtype(values)
+    left = Left(frame, keys, factors)
     for stage in chain.stages:
-        keep = stage.keep(frame.axes)
-        grouping = group(xp, frame, keys, keep)
-        entering = tuple(f for f in factors if enters(f, frame, keys, keep))
-        factors = tuple(f for f in factors if f not in entering)
-        bare = masses(xp, entering, frame, keys, dtype)
-        weights = with_presence(xp, bare, presence, dtype)
-        for known in _unlabeled(xp, frame, keys, keep):
-            weights = with_presence(xp, weights, known, dtype)
-        statistic = stage.statistic(xp, values, weights, grouping)
-        cells = stage.finalize(xp, statistic)
-        steps.append(_Step(stage, grouping, values, bare, weights, statistic, cells.values))
-        values, presence = cells.values, cells.presence
-        if cells.broken is not None:
-            here = xp.any(cells.broken)
-            broken = here if broken is None else broken | here
-        frame, keys = grouping.cells, _surviving(keys, grouping)
-    found = Evaluated(xp, values, presence, tuple(steps), broken)
-    return found, Left(frame, keys, factors)
+        step, cells, left = _run(xp, stage, left, values, presence)
+        steps.append(step)
+        values, presence, broken = cells.values, cells.presence, _either(xp, broken, cells)
+    return Evaluated(xp, values, presence, tuple(steps), broken), left
+
+
+@dataclass(frozen=True, eq=False)
+class _Entered:
+    """What a stage works with: its grouping, and the weights that enter it."""
+
+    grouping: AbstractGrouping
+    bare: Masses
+    weights: Masses
+    left: Left
+
+
+def _enter(
+    xp: ArrayLibrary, stage: AbstractReduction, left: Left, presence: Array | None, dtype: str
+) -> _Entered:
+    frame, keys = left.frame, left.keys
+    keep = stage.keep(frame.axes)
+    grouping = group(xp, frame, keys, keep)
+    entering = tuple(f for f in left.factors if enters(f, frame, keys, keep))
+    rest = tuple(f for f in left.factors if f not in entering)
+    bare = masses(xp, entering, frame, keys, dtype)
+    weights = with_presence(xp, bare, presence, dtype)
+    for known in _unlabeled(xp, frame, keys, keep):
+        weights = with_presence(xp, weights, known, dtype)
+    return _Entered(grouping, bare, weights, Left(grouping.cells, _surviving(keys, grouping), rest))
+
+
+def _run(
+    xp: ArrayLibrary,
+    stage: AbstractReduction,
+    left: Left,
+    values: Array,
+    presence: Array | None,
+) -> tuple[_Step, Cells, Left]:
+    entered = _enter(xp, stage, left, presence, xp.dtype(values))
+    grouping, bare, weights = entered.grouping, entered.bare, entered.weights
+    statistic = stage.statistic(xp, values, weights, grouping)
+    cells = stage.finalize(xp, statistic)
+    step = _Step(stage, grouping, values, bare, weights, statistic, cells.values)
+    return step, cells, entered.left
+
+
+def _either(xp: ArrayLibrary, broken: Array | None, cells: Cells) -> Array | None:
+    if cells.broken is None:
+        return broken
+    here = xp.any(cells.broken)
+    return here if broken is None else broken | here
 
 
 def _unlabeled(xp: ArrayLibrary, frame: Frame, keys: Keys, keep: Axes) -> Iterator[Array]:

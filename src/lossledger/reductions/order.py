@@ -123,7 +123,10 @@ class TopMean(AbstractReduction):
         statistic: TopStatistic,
     ) -> Array:
         """Return each element's share of the k that are averaged."""
-        return grouping.unrows(self._shares(xp, xp.detach(statistic.values), statistic))
+        share = self._shares(xp, xp.detach(statistic.values), statistic)
+        if statistic.position is None:
+            return grouping.unrows(share)
+        return grouping.unrows(_at_home(xp, share, statistic, values, grouping))
 
     def _rows(
         self, xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping
@@ -147,6 +150,25 @@ class TopMean(AbstractReduction):
         present = wanted != 0
         share = taken / safe(xp, wanted, present)
         return xp.take_along(share, inverse, -1)
+
+
+def _at_home(
+    xp: ArrayLibrary,
+    share: Array,
+    statistic: TopStatistic,
+    values: Array,
+    grouping: AbstractGrouping,
+) -> Array:
+    """Lay the shares of a merged list out at the places of this part's own elements."""
+    cells = grouping.cells.size
+    length = grouping.rows(xp.full_like(values, 0), 0.0).shape[-1]
+    first = xp.expand(xp.arange(cells, statistic.position), -1) * length
+    own = statistic.part == 0
+    index = xp.where(own, statistic.position, xp.full_like(statistic.position, 0))
+    flat = xp.reshape(index + first, (-1,))
+    here = xp.reshape(xp.where(own, share, xp.full_like(share, 0)), (-1,))
+    placed = xp.bin_sum(here, xp.astype(flat, xp.counter(flat)), cells * length)
+    return xp.reshape(xp.astype(placed, xp.dtype(values)), (cells, length))
 
 
 def _counts(xp: ArrayLibrary, values: Array, weights: Masses, grouping: AbstractGrouping) -> Array:
