@@ -14,6 +14,7 @@ from lossledger._errors import (
     LossLedgerError,
     MatchError,
     MissingExtraError,
+    RankError,
     ReductionError,
     ShapeError,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "MissingExtraError",
     "NamedArray",
     "Objective",
+    "RankError",
     "ReductionError",
     "RootMean",
     "Row",
@@ -53,7 +55,7 @@ __all__ = [
     "losses",
 ]
 
-_ON_FIRST_USE = ("presets",)
+_ON_FIRST_USE = ("presets", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -38,6 +38,10 @@ class ReductionError(LossLedgerError, ValueError):
     """A reduction has nothing to work on, or does not fit the axes that are there."""
 
 
+class RankError(LossLedgerError, RuntimeError):
+    """Ranks of a process group disagree, or one of them does not answer."""
+
+
 class MissingExtraError(LossLedgerError, ImportError):
     """An optional library is needed; the remedy is its pip command."""
 

@@ -2,7 +2,8 @@
 """How a term may be split over micro-batches and ranks: derived from its reduction."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from importlib import import_module
+from typing import Any, Literal, Self
 
 from lossledger._array import is_array, library_of
 from lossledger._errors import MatchError, ReductionError
@@ -113,6 +114,22 @@ class Whole:
     def __radd__(self, other: int) -> Self:
         """Let `sum(wholes)` start from 0."""
         return self if other == 0 else NotImplemented
+
+    def all_reduce(self, group: Any = None, *, timeout: float | None = None) -> "Whole":
+        """Merge over the ranks of a torch process group, in the order of the ranks.
+
+        The result is the same on every rank; part i of rank r is part r·parts + i of it.
+
+        Args:
+            group: A process group; None for all ranks.
+            timeout: Seconds to wait for a rank that does not answer (gloo).
+
+        Raises:
+            RankError: If ranks have other terms or numbers of parts, or do not answer.
+        """
+        merge = import_module("lossledger.torch").all_reduce
+        found: Whole = merge(self, group, timeout=timeout)
+        return found
 
     def values(self) -> dict[str, Array]:
         """Return the value of every term on the whole, before its loss weight.

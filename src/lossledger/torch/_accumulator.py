@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A window of micro-batches on every rank, with the gradient and ledger of one batch."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch.utils.checkpoint import checkpoint
+
+from lossledger._errors import MatchError
+from lossledger.ledger import Ledger
+from lossledger.objective import Objective
+from lossledger.regularizers import regularize
+from lossledger.splitting import Whole
+from lossledger.torch._batches import Last, MicroBatch, Windows, call_model, read_batch
+from lossledger.torch._exchange import all_reduce
+from lossledger.torch._plan import Plan, planned
+from lossledger.torch._reducer import Reducer, reducer_of
+from lossledger.torch._state import Drawn, buffers_kept, draw_again, drawn, map_tensors, tensors
+
+Mode = Literal["replay", "cached", "checkpoint", "retain"]
+
+
+class Accumulator:
+    """Runs windows of micro-batches so that their gradient is that of one batch.
+
+    It owns every division: micro-batches, ranks, and what a wrapper divides by, which is
+    measured once. Terms of one pass are counted first; for the others (batch Dice, worst
+    cases, contrasts) the statistics of the window are made first, without gradient.
+
+    Args:
+        objective: What is minimised.
+        model: A module, or one wrapped in DistributedDataParallel or `fully_shard`.
+        optimizer: For `step`, which does all that a window needs.
+        micro_batches: How many make a window in `windows`.
+        last: A last window that is not full: "step" it (it is exact like any other), "carry"
+            it over to the next epoch, or "drop" it.
+        mode: How windows with terms of two passes run. "replay": forward without
+            gradient, then once more (random numbers are drawn again). "cached": the same,
+            and the loss runs once, on the outputs of the first. "checkpoint": every forward
+            is checkpointed, for one backward of them all. "retain": one forward, and every
+            activation stays in memory.
+        read: From what a data loader gives to a `MicroBatch`; default: (inputs, targets).
+        forward: (model, inputs) -> outputs; default: called with a tensor, tuple or dict.
+        autocast: Gives a context for the forward pass, such as
+            `lambda: torch.autocast("cuda", torch.bfloat16)`; the loss runs outside it.
+        scaler: A `GradScaler`.
+        clip_norm: Largest norm of the window's gradient, for `step`.
+        group: The ranks that share a window; None for all of them.
+        timeout: Seconds to wait for a rank at the start of a window (gloo names it).
+        ledger: False leaves the ledger of a rank its own, and spares one all-reduce.
+
+    Attributes:
+        steps: Windows run so far.
+
+    Raises:
+        MatchError: If settings contradict each other.
+    """
+
+    def __init__(  # noqa: PLR0913 - one setting for each decision of a training loop
+        self,
+        objective: Objective,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        micro_batches: int = 1,
+        last: Last = "step",
+        mode: Mode = "replay",
+        read: Callable[[Any], MicroBatch] = read_batch,
+        forward: Callable[[torch.nn.Module, Any], Any] = call_model,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        scaler: Any = None,
+        clip_norm: float | None = None,
+        group: Any = None,
+        timeout: float | None = None,
+        ledger: bool = True,
+    ) -> None:
+        """Decide how each term runs; nothing is computed yet."""
+        _check(micro_batches, last, mode)
+        self.objective, self.model, self.optimizer = objective, model, optimizer
+        self.scaler, self.clip_norm, self.timeout = scaler, clip_norm, timeout
+        self.group = group
+        self.steps = 0
+        self._terms = Objective(
+            *objective.terms, skip=objective.skip, output_names=objective.output_names
+        )
+        self._windows = Windows(micro_batches, last, read)
+        self._mode, self._forward, self._autocast = mode, forward, autocast
+        self._share_ledger = ledger
+        self._plan = planned(objective, model, mode)
+        self._reducer: Reducer | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """How each term runs and why, what reduces the gradients, and known limits."""
+        return replace(self._plan, reduction=None if self._reducer is None else self._reducer.name)
+
+    def __str__(self) -> str:
+        """Write the plan."""
+        return str(self.plan)
+
+    def windows(self, batches: Iterable[Any]) -> Iterator[list[MicroBatch]]:
+        """Yield the micro-batches of a data loader in windows."""
+        return self._windows.over(batches)
+
+    def step(self, window: Sequence[Any]) -> tuple[torch.Tensor, Ledger]:
+        """Run a window, clip, step the optimizer and clear the gradients.
+
+        Returns:
+            What `backward` returns.
+
+        Raises:
+            MatchError: If there is no optimizer.
+        """
+        if self.optimizer is None:
+            raise MatchError(
+                "Accumulator.step needs an optimizer",
+                "Found none",
+                "The accumulator was built for a loop of your own",
+                "Pass optimizer=, or call backward(window) and step yourself",
+            )
+        total, ledger = self.backward(window)
+        if self.clip_norm is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total, ledger
+
+    def backward(self, window: Sequence[Any]) -> tuple[torch.Tensor, Ledger]:
+        """Add the gradient of the window's total to `.grad`, on every rank.
+
+        Args:
+            window: Micro-batches; every rank passes as many.
+
+        Returns:
+            (total, ledger) of the window over all ranks, detached; the same on every rank.
+            With a `scaler` the gradients are scaled, the total is not.
+
+        Raises:
+            RankError: If a rank does not answer, or has another number of micro-batches.
+        """
+        self.steps += 1
+        try:
+            return self._run([self._windows.read(batch) for batch in window])
+        except BaseException as failure:
+            for parameter in self.model.parameters():
+                parameter.grad = None
+            if isinstance(failure, Exception):
+                failure.add_note("The window was given up: its gradients were cleared.")
+            raise
+
+    def _run(self, window: list[MicroBatch]) -> tuple[torch.Tensor, Ledger]:
+        if not window:
+            raise MatchError(
+                "A window needs at least one micro-batch",
+                "Found none",
+                "The data loader is empty on this rank",
+                "Pass a micro-batch that is wholly masked: it adds nothing",
+            )
+        reducer = self._reducing(window[0])
+        if self._plan.counts:
+            whole = self._exchange(self._counted(window))
+            ledgers = self._replayed(window, whole, reducer, None)
+        elif self._mode in ("replay", "cached"):
+            ledgers = self._twice(window, reducer)
+        else:
+            ledgers = self._at_once(window, reducer)
+        return self._closed(sum(ledgers[1:], ledgers[0]), reducer)
+
+    def _reducing(self, batch: MicroBatch) -> Reducer:
+        """Find out once what reduces the gradients, by the first micro-batch."""
+        if self._reducer is None:
+            self._reducer = reducer_of(
+                self.model, self.group, self.objective, lambda: self._outputs(batch)
+            )
+        return self._reducer
+
+    def _outputs(self, batch: MicroBatch) -> Any:
+        with self._autocast():
+            return self._forward(self.model, batch.inputs)
+
+    def _counted(self, window: list[MicroBatch]) -> Whole:
+        """Add up the denominators of a window: targets, masks and weights decide them."""
+        counts = [self._terms.count(b.targets, **b.arguments()) for b in window]
+        return sum(counts[1:], counts[0])
+
+    def _exchange(self, whole: Whole) -> Whole:
+        return all_reduce(whole, self.group, step=self.steps, timeout=self.timeout)
+
+    def _part(self, window: list[MicroBatch], i: int) -> int:
+        """Return the place of a micro-batch among those of all ranks."""
+        rank = dist.get_rank(self.group) if dist.is_initialized() else 0
+        return rank * len(window) + i
+
+    def _twice(self, window: list[MicroBatch], reducer: Reducer) -> list[Ledger]:
+        """Make the statistics of the window first, then every part with them."""
+        states: list[Drawn] = []
+        wholes, kept = [], []
+        with torch.no_grad(), buffers_kept(self.model), reducer.apart():
+            for batch in window:
+                states.append(drawn(self.model))
+                outputs = self._outputs(batch)
+                wholes.append(self._terms.statistics(outputs, batch.targets, **batch.arguments()))
+                kept.append(map_tensors(outputs, torch.Tensor.detach))
+        after = drawn(self.model)
+        whole = self._exchange(sum(wholes[1:], wholes[0]))
+        if self._mode == "cached":
+            ledgers = self._from_cache(window, whole, reducer, states, kept)
+        else:
+            del kept
+            ledgers = self._replayed(window, whole, reducer, states)
+        draw_again(after)
+        return ledgers
+
+    def _replayed(
+        self, window: list[MicroBatch], whole: Whole, reducer: Reducer, states: list[Drawn] | None
+    ) -> list[Ledger]:
+        ledgers = []
+        for i, batch in enumerate(window):
+            if states is not None:
+                draw_again(states[i])
+            with reducer.reducing(last=i == len(window) - 1):
+                total, ledger = self._close(self._outputs(batch), batch, whole, window, i)
+                self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
+            ledgers.append(ledger)
+        return ledgers
+
+    def _from_cache(
+        self,
+        window: list[MicroBatch],
+        whole: Whole,
+        reducer: Reducer,
+        states: list[Drawn],
+        kept: list[Any],
+    ) -> list[Ledger]:
+        """Differentiate the loss on kept outputs, then the model with what that gives."""
+        ledgers = []
+        for i, batch in enumerate(window):
+            leaves = map_tensors(kept[i], _leaf)
+            total, ledger = self._close(leaves, batch, whole, window, i)
+            self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
+            kept[i] = None
+            draw_again(states[i])
+            with reducer.reducing(last=i == len(window) - 1):
+                pairs = zip(tensors(self._outputs(batch)), tensors(leaves), strict=True)
+                live = [(o, leaf.grad) for o, leaf in pairs if leaf.grad is not None]
+                torch.autograd.backward([o for o, _ in live], [g for _, g in live])
+            ledgers.append(ledger)
+        return ledgers
+
+    def _at_once(self, window: list[MicroBatch], reducer: Reducer) -> list[Ledger]:
+        """Keep the graphs of all micro-batches, or their checkpoints, for one backward."""
+        kept, wholes = [], []
+        for i, batch in enumerate(window):
+            with reducer.reducing(last=i == len(window) - 1):
+                if self._mode == "retain":
+                    outputs = self._outputs(batch)
+                else:
+                    outputs = checkpoint(self._outputs, batch, use_reentrant=False)
+            kept.append(outputs)
+            wholes.append(self._terms.statistics(outputs, batch.targets, **batch.arguments()))
+        whole = self._exchange(sum(wholes[1:], wholes[0]))
+        closed = [
+            self._close(outputs, batch, whole, window, i)
+            for i, (outputs, batch) in enumerate(zip(kept, window, strict=True))
+        ]
+        total = torch.stack([total for total, _ in closed]).sum()
+        with reducer.reducing(last=True):
+            self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
+        return [ledger for _, ledger in closed]
+
+    def _close(
+        self, outputs: Any, batch: MicroBatch, whole: Whole, window: list[MicroBatch], i: int
+    ) -> tuple[torch.Tensor, Ledger]:
+        return self._terms(
+            outputs, batch.targets, **batch.arguments(), whole=whole, part=self._part(window, i)
+        )
+
+    def _scaled(self, total: torch.Tensor) -> torch.Tensor:
+        scaled: torch.Tensor = total if self.scaler is None else self.scaler.scale(total)
+        return scaled
+
+    def _closed(self, ledger: Ledger, reducer: Reducer) -> tuple[torch.Tensor, Ledger]:
+        """Reduce what no wrapper reduces, and add the regularizers, once a window."""
+        reducer.finish()
+        amounts = []
+        for regularizer in self.objective.regularizers:
+            amount = regularize(regularizer, None)
+            with reducer.apart():
+                self._scaled(amount).backward()  # type: ignore[no-untyped-call]
+            amounts.append((regularizer.name, reducer.whole(amount.detach()).double()))
+        if self._share_ledger:
+            ledger = all_reduce(ledger, self.group, step=self.steps, timeout=self.timeout)
+        total = torch.as_tensor(ledger.summed)
+        for _, amount in amounts:
+            total = total + amount.to(total)
+        return total, replace(ledger, regularizers=tuple(amounts), summed=total)
+
+
+def _leaf(x: torch.Tensor) -> torch.Tensor:
+    return x.detach().requires_grad_() if x.is_floating_point() else x
+
+
+def _check(micro_batches: Any, last: str, mode: str) -> None:
+    problems = {
+        f"micro_batches={micro_batches!r}": isinstance(micro_batches, int) and micro_batches >= 1,
+        f"last={last!r}": last in ("step", "carry", "drop"),
+        f"mode={mode!r}": mode in ("replay", "cached", "checkpoint", "retain"),
+    }
+    wrong = [setting for setting, good in problems.items() if not good]
+    if wrong:
+        raise MatchError(
+            "Settings of an Accumulator must be ones that it has",
+            f"Found {', '.join(wrong)}",
+            "A name is misspelled, or the number of micro-batches is no whole number",
+            "Use micro_batches=8, last='step' | 'carry' | 'drop' and "
+            "mode='replay' | 'cached' | 'checkpoint' | 'retain'",
+        )

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What reduces gradients over ranks: DDP, FSDP, or nothing yet."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lossledger._errors import MatchError
+from lossledger.objective import Objective
+from lossledger.torch._probe import measure
+from lossledger.torch._ranks import Ranks
+from lossledger.torch._state import buffers_kept, draw_again, drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Reducer:
+    """How the gradients of a model get from this rank to all of them.
+
+    Attributes:
+        name: In words, with the factor that was measured.
+        compensation: What the loss is multiplied by to undo that factor.
+        alone: Whether nothing reduces, so that `finish` has to.
+    """
+
+    model: torch.nn.Module
+    ranks: Ranks
+    name: str
+    compensation: float
+    alone: bool
+
+    @contextmanager
+    def reducing(self, *, last: bool) -> Iterator[None]:
+        """Let the model's wrapper reduce after the last micro-batch of a window alone."""
+        if last:
+            _sync(self.model, on=True)
+            yield
+            return
+        with self.apart():
+            yield
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Keep gradients on this rank."""
+        pause: Any = getattr(self.model, "no_sync", None)
+        if pause is not None:
+            with pause():
+                yield
+            return
+        _sync(self.model, on=False)
+        yield
+
+    def finish(self) -> None:
+        """Add the gradients up over the ranks, if no wrapper did."""
+        if not self.alone:
+            return
+        used = [p for p in self.model.parameters() if p.requires_grad]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
+        packed = torch.cat([g.reshape(-1).double() for g in grads])
+        self.ranks.sum(packed)
+        pieces = torch.split(packed, [g.numel() for g in grads])
+        for p, piece in zip(used, pieces, strict=True):
+            p.grad = piece.reshape(p.shape).to(p.dtype)
+
+    def whole(self, amount: torch.Tensor) -> torch.Tensor:
+        """Return a number that sharded parameters gave, as one that every rank has."""
+        gather: Any = getattr(amount, "full_tensor", None)
+        full: torch.Tensor = amount if gather is None else gather()
+        return full
+
+
+def reducer_of(
+    model: torch.nn.Module, group: Any, objective: Objective, forward: Callable[[], Any]
+) -> Reducer:
+    """Measure what reduces a model's gradients, with one pass that leaves nothing behind.
+
+    Raises:
+        MatchError: If a loss weight is learned that no rank reduces, or factors differ.
+    """
+    ranks = Ranks(group)
+    if ranks.size == 1:
+        return Reducer(model, ranks, "one process", 1.0, alone=False)
+    _check_loose(model, objective)
+    state = drawn(model)
+    _sync(model, on=True)
+    with buffers_kept(model):
+        factor = measure(model, forward, group)
+    draw_again(state)
+    if factor is None:
+        name = f"summed here over {ranks.size} ranks: no wrapper reduces"
+        return Reducer(model, ranks, name, 1.0, alone=True)
+    kind = "mean" if factor == 1 / ranks.size else "sum" if factor == 1 else f"{factor:.4g} · sum"
+    name = f"{type(model).__name__} over {ranks.size} ranks, measured: {kind}"
+    return Reducer(model, ranks, name, 1 / factor, alone=False)
+
+
+def _sync(model: torch.nn.Module, *, on: bool) -> None:
+    """Switch the reduction of a `fully_shard` module; others need none."""
+    switch = getattr(model, "set_requires_gradient_sync", None)
+    if switch is not None:
+        switch(on)
+
+
+def _check_loose(model: torch.nn.Module, objective: Objective) -> None:
+    known = {id(p) for p in model.parameters()}
+    for term in objective.terms:
+        weight: Any = term.loss_weight
+        learned = isinstance(weight, torch.Tensor) and weight.requires_grad
+        if learned and weight.is_leaf and id(weight) not in known:
+            raise MatchError(
+                "A learned loss weight must be a parameter of the model that is trained on ranks",
+                f"Found that of `{term.name}` outside it",
+                "Its gradient would stay on each rank, and the ranks would drift apart",
+                "Register it: model.loss_weight = torch.nn.Parameter(...), before wrapping",
+            )
