@@ -292,6 +292,8 @@ class Accumulator:
     def _closed(self, ledger: Ledger, reducer: Reducer) -> tuple[torch.Tensor, Ledger]:
         """Reduce what no wrapper reduces, and add the regularizers, once a window."""
         reducer.finish()
+        if self.steps == 1:
+            reducer.verify()
         amounts = []
         for regularizer in self.objective.regularizers:
             amount = regularize(regularizer, None)

@@ -159,7 +159,7 @@ def _gathered(pool: Any, ranks: Ranks) -> Any:
     merged = None
     for numbers, theirs in ranks.gather((sent, lengths)):
         here = [x.to(device) if isinstance(x, torch.Tensor) else x for x in numbers]
-        each = rebuild(structure, here)
+        each = rebuild(structure, list(here))
         each = each if theirs is None else replace(each, lengths=theirs)
         xp = library_of(next(x for x in here if is_array(x)))
         merged = each if merged is None else merged.merge(xp, each)

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
-from lossledger._errors import MatchError
+from lossledger._errors import MatchError, RankError
 from lossledger.objective import Objective
 from lossledger.torch._probe import measure
 from lossledger.torch._ranks import Ranks
 from lossledger.torch._state import buffers_kept, draw_again, drawn
+
+_SAME = 1e-4  # ranks reduce in one order, so nearly all reducers give the same bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,32 @@ class Reducer:
         pieces = torch.split(packed, [g.numel() for g in grads])
         for p, piece in zip(used, pieces, strict=True):
             p.grad = piece.reshape(p.shape).to(p.dtype)
+
+    def verify(self) -> None:
+        """Require that every rank has the same gradients, once they should be reduced.
+
+        Raises:
+            RankError: If some parameter's differ: its wrapper did not reduce it.
+        """
+        if self.ranks.size == 1:
+            return
+        mine = {
+            name: float(p.grad.double().sum())
+            for name, p in self.model.named_parameters()
+            if p.grad is not None and not hasattr(p.grad, "full_tensor")
+        }
+        every = self.ranks.gather(mine)
+        for name in mine:
+            sums = [found.get(name, 0.0) for found in every]
+            if any(abs(s - sums[0]) > _SAME * max(map(abs, sums)) for s in sums):
+                raise RankError(
+                    "Every rank must have the same gradients after a window",
+                    f"Found other ones of `{name}`: their sums are "
+                    + ", ".join(f"{s:.6g}" for s in sums),
+                    "DDP with static_graph=True met a parameter that the loss does not use, or "
+                    "the parameter is left out of the reduction",
+                    "Use find_unused_parameters=True, or freeze what the loss does not use",
+                )
 
     def whole(self, amount: torch.Tensor) -> torch.Tensor:
         """Return a number that sharded parameters gave, as one that every rank has."""
