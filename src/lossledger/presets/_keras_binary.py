@@ -94,14 +94,14 @@ class BinaryCrossentropy(AbstractKerasElements):
     dtype: Dtype = None
     notes: ClassVar[tuple[str, ...]] = (
         CLIPPED,
-        "Keras 2.11 adds 1e-7 inside the logs after the clip.",
+        "Keras 2.3 and 2.11 add 1e-7 inside the logs after the clip.",
         INNER,
     )
 
     def loss(self, axes: Axes, given: Given | None) -> Loss:
         """Cross entropy of yes/no elements."""
         clip = (Clip(EPSILON, 1 - EPSILON),)
-        if self.convention == "keras2.11" and not self.from_logits:
+        if self.convention in ("keras2.3", "keras2.11") and not self.from_logits:
             goal = _smoothed(self.label_smoothing)
             return Mapped(losses.LogLoss(EPSILON), clip, goal)
         bare = losses.BinaryCrossEntropy(self.from_logits, label_smoothing=self.label_smoothing)
