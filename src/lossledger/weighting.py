@@ -14,7 +14,7 @@ class Factor:
     """One source of weight: an array over named axes, or over the values of a key.
 
     Attributes:
-        name: Where it comes from: "mask", "ignore_index", "sample_weight", ….
+        name: Where it comes from: "mask", "ignore_index", "present", "sample_weight", ….
         array: Non-negative; 0 removes an element.
         axes: Axis names; `("class",)` also stands for the key of that name.
         in_numerator: False if the loss has already multiplied its values by it.
@@ -28,7 +28,7 @@ class Factor:
     @property
     def is_mask(self) -> bool:
         """Whether it says which elements exist, rather than how much they weigh."""
-        return self.name in ("mask", "ignore_index")
+        return self.name in ("mask", "ignore_index", "present")
 
 
 @dataclass(frozen=True, eq=False)

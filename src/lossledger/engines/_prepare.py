@@ -17,7 +17,7 @@ from lossledger.engines._shapes import (
 )
 from lossledger.engines._watch import Watch
 from lossledger.frames import Frame, Key, NamedArray, align
-from lossledger.losses import AbstractOverlapLoss, Inputs
+from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Inputs
 from lossledger.losses._base import Form
 from lossledger.term import Term
 from lossledger.weighting import Factor, kept
@@ -176,6 +176,10 @@ def _factors(
         )
     if ignored is not None and targets is not None:
         found.append(Factor("ignore_index", targets != ignored, beside.axes))
+    if isinstance(term.loss, AbstractLoss) and targets is not None:
+        present = term.loss.present(xp, targets)
+        if present is not None:
+            found.append(Factor("present", present, beside.axes))
     for name in ("mask", "sample_weight", "element_weight"):
         given = getattr(weights, name)
         if given is None:

@@ -146,6 +146,10 @@ class Mapped(AbstractLoss):
         targets = facts.targets if self.targets_are is None else self.targets_are
         return replace(facts, outputs=outputs, targets=targets)
 
+    def present(self, xp: ArrayLibrary, targets: Array) -> Array | None:
+        """Return which elements have a value: the loss's own answer, for the bare targets."""
+        return self.loss.present(xp, targets)
+
     def values(
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs
     ) -> Array:
