@@ -172,3 +172,27 @@ def test_alpha_by_class_needs_classes_last() -> None:
     preset = presets.CategoricalFocalCrossentropy(alpha=[1.0, 2.0], axis=1)
     with pytest.raises(ll.MatchError, match="last place"):
         preset.term("y", axes="batch class width")
+
+
+def test_traced_terms() -> None:
+    """Under jit the counts are arrays: the same number, and NaN where nothing is left."""
+    import jax
+
+    z, t = RNG.normal(size=(6, 3)), np.eye(3)[RNG.integers(0, 3, 6)]
+    w, mask = np.array([0.5, 0, 2, 1, 0, 3]), np.array([1, 1, 0, 1, 0, 0], bool)
+    preset = presets.CategoricalHinge(convention="keras1")
+    objective = ll.Objective(preset.term("y"))
+    x, labels = RNG.normal(size=(5, 3)), np.array([0, 0, 1, 2, 1])
+    circle = ll.Objective(presets.Circle(gamma=4.0).term("y"))
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def number(z: Any, w: Any, mask: Any) -> Any:
+            return objective.loss({"y": z}, {"y": t}, sample_weight=w, mask=mask)
+
+        found = jax.value_and_grad(number)(z, w, mask)
+        empty = number(z, 0 * w, mask)
+        pairs = jax.jit(lambda x, y: circle.loss({"y": x}, {"y": y}))(x, labels)
+    same(found, preset.value_and_grad(z, t, w, mask))
+    assert np.isnan(empty)
+    assert float(pairs) == pytest.approx(float(circle.loss({"y": x}, {"y": labels})), rel=1e-9)
