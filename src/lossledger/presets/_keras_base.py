@@ -45,6 +45,8 @@ class AbstractKeras(AbstractPreset):
     Args:
         reduction, name, dtype: As in Keras. `dtype=None` computes in the arrays' own dtype;
             Keras casts them to its floatx, which is float32 unless it was set.
+            Under "mean_with_sample_weight" a call divides by weights as they are passed, as
+            Keras does; a term, which gets them by axis, by the weights of all values.
         convention: Whose number it gives: that of Keras 3, 2.11, 2.3, or 1 to 2.2.
 
     Attributes:
