@@ -10,6 +10,7 @@ from batches import WEIGHTS, Batch, cells_of, draw, has_class, left_of, objectiv
 
 import lossledger as ll
 from cases import LOSSES, Case
+from lossledger.reductions.shares import ShareMean
 
 DENOMINATORS: tuple[Any, ...] = ("weights", "elements", "nonzero", "mask", "samples", 7.0)
 Build = Callable[[str], Any]
@@ -106,6 +107,13 @@ REDUCTIONS: tuple[Option, ...] = (
         "inner",
         signed=False,
         removes=False,
+    ),
+    _option("shares", lambda _: ShareMean(), removes=False),
+    _option(
+        "shares-of-groups", lambda _: ShareMean(by="group").then(ll.Mean()), "group", removes=False
+    ),
+    _option(
+        "shares-inner-mean", lambda inner: ShareMean(inner).then(ll.Mean()), "inner", removes=False
     ),
 )
 ROWS = ("default", "batch", "group", "none", "class label", "class group")

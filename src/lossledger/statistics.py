@@ -52,6 +52,29 @@ class SumStatistic(AbstractStatistic):
 
 
 @dataclass(frozen=True, eq=False)
+class SharesStatistic(AbstractStatistic):
+    """A sum of weighted values, and three counts of the elements.
+
+    numerator = Σ w·m·v;  elements = N;  masked = Σ m;  weighted = #{w ≠ 0}.
+    """
+
+    numerator: Array
+    elements: Array
+    masked: Array
+    weighted: Array
+
+    def merge(self, xp: ArrayLibrary, other: Self) -> Self:
+        """Add all four."""
+        del xp
+        pairs = zip(self.arrays(), other.arrays(), strict=True)
+        return type(self)(*(mine + theirs for mine, theirs in pairs))
+
+    def arrays(self) -> tuple[Array, ...]:
+        """Return the sum and the counts, in the order of the fields."""
+        return self.numerator, self.elements, self.masked, self.weighted
+
+
+@dataclass(frozen=True, eq=False)
 class MaxStatistic(AbstractStatistic):
     """The largest value, where it stands, and the number of elements it was chosen from.
 

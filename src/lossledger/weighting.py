@@ -14,7 +14,7 @@ class Factor:
     """One source of weight: an array over named axes, or over the values of a key.
 
     Attributes:
-        name: Where it comes from: "mask", "ignore_index", "sample_weight", ….
+        name: Where it comes from: "mask", "ignore_index", "present", "sample_weight", ….
         array: Non-negative; 0 removes an element.
         axes: Axis names; `("class",)` also stands for the key of that name.
         in_numerator: False if the loss has already multiplied its values by it.
@@ -28,7 +28,7 @@ class Factor:
     @property
     def is_mask(self) -> bool:
         """Whether it says which elements exist, rather than how much they weigh."""
-        return self.name in ("mask", "ignore_index")
+        return self.name in ("mask", "ignore_index", "present")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,14 @@ class Masses:
     """The weights of one stage's elements; None stands for ones.
 
     Arrays have the rank of the stage's frame; an axis of length 1 stands for equal weights.
+
+    Attributes:
+        numerator: Product of the factors above the bar.
+        denominator: Product of all factors.
+        mask: Product of the masks.
+        presence: 0 where an earlier stage skipped a cell.
+        samples: Length of `batch`.
+        beside: The factors that are no masks, one by one.
     """
 
     numerator: Array | None
@@ -43,6 +51,7 @@ class Masses:
     mask: Array | None
     presence: Array | None
     samples: int | Array
+    beside: tuple[Array, ...] = ()
 
 
 def axes_in(factor: Factor, frame: Frame, keys: Keys) -> Axes:
@@ -99,6 +108,7 @@ def masses(
 ) -> Masses:
     """Multiply the factors that enter a stage into weights at its elements."""
     numerator = denominator = mask = None
+    beside: tuple[Array, ...] = ()
     for factor in factors:
         weight = xp.astype(place(xp, factor, frame, keys), dtype)
         denominator = _times(denominator, weight)
@@ -106,8 +116,10 @@ def masses(
             numerator = _times(numerator, weight)
         if factor.is_mask:
             mask = _times(mask, weight)
+        else:
+            beside += (weight,)
     samples = frame.length("batch") if "batch" in frame.axes else 1
-    return Masses(numerator, denominator, mask, None, samples)
+    return Masses(numerator, denominator, mask, None, samples, beside)
 
 
 def with_presence(xp: ArrayLibrary, found: Masses, presence: Array | None, dtype: str) -> Masses:
@@ -121,6 +133,7 @@ def with_presence(xp: ArrayLibrary, found: Masses, presence: Array | None, dtype
         denominator=_times(found.denominator, here),
         mask=_times(found.mask, here),
         presence=_times(found.presence, here),
+        beside=(*found.beside, here),
     )
 
 

@@ -9,7 +9,7 @@ from lossledger._typing import Array, Mapping
 from lossledger.engines._shapes import read_weight, targets_frame, values_frame
 from lossledger.engines._watch import Watch
 from lossledger.frames import Frame, NamedArray, align
-from lossledger.losses import Inputs
+from lossledger.losses import AbstractLoss, Inputs
 from lossledger.losses._base import Form
 from lossledger.term import Term
 from lossledger.weighting import Factor
@@ -47,6 +47,10 @@ def batch_factors(
         )
     if ignored is not None and targets is not None:
         found.append(Factor("ignore_index", targets != ignored, beside.axes))
+    if isinstance(term.loss, AbstractLoss) and targets is not None:
+        present = term.loss.present(xp, targets)
+        if present is not None:
+            found.append(Factor("present", present, beside.axes))
     for name in ("mask", "sample_weight", "element_weight"):
         given = getattr(weights, name)
         if given is None:

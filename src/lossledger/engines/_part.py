@@ -22,6 +22,7 @@ from lossledger.statistics import (
     ChannelStatistic,
     LogSumExpStatistic,
     MaxStatistic,
+    SharesStatistic,
     SumStatistic,
     TopStatistic,
 )
@@ -178,7 +179,8 @@ def _seen(xp: ArrayLibrary, own: Pool | Candidates, whole: Pool, place: Place) -
 
 def _in_dtype(xp: ArrayLibrary, statistic: AbstractStatistic, like: AbstractStatistic) -> Any:
     """Bring the floats of a statistic into another's dtype: counts come in the widest."""
-    if not isinstance(statistic, SumStatistic) or not isinstance(like, SumStatistic):
+    sums = SumStatistic | SharesStatistic
+    if not isinstance(statistic, sums) or not isinstance(like, sums):
         return statistic
     work = xp.dtype(like.numerator)
     parts = {f.name: getattr(statistic, f.name) for f in fields(statistic)}
@@ -192,6 +194,8 @@ def mass_of(xp: ArrayLibrary, statistic: AbstractStatistic) -> Array | float:
         found = statistic.denominator
     elif isinstance(statistic, MaxStatistic):
         found = statistic.count
+    elif isinstance(statistic, SharesStatistic):
+        found = statistic.masked
     elif isinstance(statistic, ChannelStatistic):
         found = statistic.by_name()[MASS]
     else:

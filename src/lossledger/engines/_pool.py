@@ -5,14 +5,21 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from lossledger._array import ArrayLibrary, is_array
+from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._errors import ReductionError
 from lossledger._typing import Array
 from lossledger.engines._sums import finalize_cells
 from lossledger.engines.reference import Ran
 from lossledger.frames import Frame
 from lossledger.reductions import Cells, Following, Mean, finish
-from lossledger.statistics import AbstractStatistic, ChannelStatistic, SumStatistic, TopStatistic
+from lossledger.reductions.shares import ShareMean
+from lossledger.statistics import (
+    AbstractStatistic,
+    ChannelStatistic,
+    SharesStatistic,
+    SumStatistic,
+    TopStatistic,
+)
 from lossledger.term import Term
 
 
@@ -57,8 +64,14 @@ class Pool:
     def divisor(self) -> Array | float | None:
         """What a mean over everything divides by, summed over parts; None for other values."""
         alone = self.term.reduction.stages[self.at :] if self.at >= 0 else ()
-        if len(alone) != 1 or self.at != 0 or not isinstance(alone[0], Mean):
+        if len(alone) != 1 or self.at != 0 or not isinstance(alone[0], Mean | ShareMean):
             return None
+        if isinstance(alone[0], ShareMean):
+            assert isinstance(self.statistic, SharesStatistic)  # noqa: S101 - its statistic
+            divisor: Array | float = alone[0].divisor(
+                library_of(self.statistic.numerator), self.statistic
+            )
+            return divisor
         assert isinstance(self.statistic, SumStatistic)  # noqa: S101 - a mean's statistic
         constant = alone[0].denominator
         return self.statistic.denominator if isinstance(constant, str) else constant

@@ -62,7 +62,15 @@ from lossledger.losses.regression import (
 from lossledger.losses.relative import AbsolutePercentageError, SquaredLogError
 from lossledger.losses.signed import CategoricalHinge, SignedHinge, Signs
 from lossledger.losses.sparse import BinarySparsemax, Sparsemax
-from lossledger.losses.steps import Affine, Clip, Mapped, Normalize, Sigmoid, Softmax
+from lossledger.losses.steps import (
+    Affine,
+    Clip,
+    Mapped,
+    Normalize,
+    Sigmoid,
+    Smooth,
+    Softmax,
+)
 from lossledger.losses.subset import Fill, SubsetCrossEntropy
 from lossledger.losses.sums import FromSums
 
@@ -153,6 +161,7 @@ __all__ = [
     "Sigmoid",
     "SignedHinge",
     "Signs",
+    "Smooth",
     "SmoothL1",
     "SmoothTriplet",
     "Softmax",

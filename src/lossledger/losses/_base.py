@@ -103,6 +103,14 @@ class AbstractLoss(ABC):
     ) -> Array:
         """Return one value per element: the outputs' axes without those removed."""
 
+    def present(self, xp: ArrayLibrary, targets: Array) -> Array | None:
+        """Return which elements have a value, over the targets' axes; None for all of them.
+
+        The others are masked: a mean does not count them.
+        """
+        del xp, targets
+        return None
+
     @abstractmethod
     def gradient(
         self,

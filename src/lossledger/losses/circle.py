@@ -2,13 +2,13 @@
 """A loss of all pairs of a labeled batch of embeddings."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from lossledger._array import ArrayLibrary
 from lossledger._errors import MatchError
 from lossledger._typing import Array
-from lossledger.frames import NamedArray
 from lossledger.losses._base import AbstractLoss, Facts, Inputs
-from lossledger.losses._checks import check_finite, check_positive
+from lossledger.losses._checks import check_choice, check_finite, check_positive
 from lossledger.losses._odds import LOWEST
 
 
@@ -18,14 +18,16 @@ class Circle(AbstractLoss):
 
     Positives p have the sample's label: A = γ·[m + d]₊·(d − m); negatives n another one:
     B = γ·[1 + m − d]₊·(1 − m − d). ∂A/∂d = 2γ·d and ∂B/∂d = 2γ·(d − 1) inside the brackets;
-    distances below 0 count as 0 and have no slope. A sample without positives or without
-    negatives has the value 0. Outputs are directions: nothing normalizes them here.
+    distances below 0 count as 0 and have no slope. Outputs are directions: nothing normalizes
+    them here.
 
     Args:
         gamma: γ > 0, the scale.
         margin: m, the relaxation.
         remove_diagonal: Whether a sample is no positive of itself.
         bystanders: Whether samples without weight still are others' positives and negatives.
+        alone: What a sample without positives or without negatives is: "zero" gives it the
+            value 0, "skip", which needs bystanders, leaves it out of every mean.
 
     Reads an axis `feature`, which values and targets do not have. A part of a batch has fewer
     pairs: exactness "candidates".
@@ -37,11 +39,13 @@ class Circle(AbstractLoss):
     margin: float = 0.4
     remove_diagonal: bool = True
     bystanders: bool = False
+    alone: Literal["zero", "skip"] = "zero"
 
     def __post_init__(self) -> None:
         """Check the settings."""
         check_positive("gamma", self.gamma)
         check_finite("margin", self.margin)
+        check_choice("alone", self.alone, ("zero", "skip") if self.bystanders else ("zero",))
 
     def facts(self) -> Facts:
         """Return what the loss declares about itself."""
@@ -89,14 +93,11 @@ class Circle(AbstractLoss):
         slope = xp.where(live, -slope * xp.expand(outer, 1), zero)
         return (xp.matmul(slope + xp.permute(slope, (1, 0)), x),)
 
-    def counted(
-        self, xp: ArrayLibrary, labels: Array, mask: Array | NamedArray | None = None
-    ) -> Array:
-        """Return which samples have both a positive and a negative (and are in the mask)."""
-        both = _both(xp, *self._pairs(xp, labels, None))
-        if mask is None:
-            return both
-        return both & (mask.array if isinstance(mask, NamedArray) else mask)
+    def present(self, xp: ArrayLibrary, targets: Array) -> Array | None:
+        """Return which samples have both a positive and a negative, if only these count."""
+        if self.alone == "zero":
+            return None
+        return _both(xp, *self._pairs(xp, targets, None))
 
     def _pairs(self, xp: ArrayLibrary, labels: Array, alive: Array | None) -> tuple[Array, Array]:
         """Return which samples (columns) are positives and negatives of each (rows)."""

@@ -9,8 +9,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from lossledger._array import ArrayLibrary
+from lossledger._errors import MatchError
 from lossledger._typing import Array
 from lossledger.losses._base import AbstractLoss, Domain, Facts, Inputs
+from lossledger.losses._checks import check_probability
 
 
 class AbstractStep(ABC):
@@ -57,6 +59,42 @@ class Affine(AbstractStep):
     def pull(self, xp: ArrayLibrary, x: Array, inputs: Inputs, slope: Array) -> Array:
         """Return scale · slope."""
         return slope * self.scale
+
+
+@dataclass(frozen=True)
+class Smooth(AbstractStep):
+    """(1 − s)·x + s/n: targets moved toward the uniform over an axis of length n.
+
+    Args:
+        amount: s in [0, 1].
+        axis: Whose length n is; the classes', unless a library takes another.
+    """
+
+    amount: float
+    axis: str = "class"
+
+    def __post_init__(self) -> None:
+        """Check the range of the amount."""
+        check_probability("amount", self.amount)
+
+    def apply(self, xp: ArrayLibrary, x: Array, inputs: Inputs) -> Array:
+        """Return (1 − s)·x + s/n.
+
+        Raises:
+            MatchError: If the targets are class indices, which no uniform part fits into.
+        """
+        if inputs.form == "index":
+            raise MatchError(
+                "Targets that are smoothed in front of a loss need one number a class",
+                "Found class indices",
+                "An index has no place for the part that the other classes get",
+                "Pass one-hot rows",
+            )
+        return x * (1 - self.amount) + self.amount / inputs.frame.length(self.axis)
+
+    def pull(self, xp: ArrayLibrary, x: Array, inputs: Inputs, slope: Array) -> Array:
+        """Return (1 − s)·slope."""
+        return slope * (1 - self.amount)
 
 
 @dataclass(frozen=True)
@@ -136,8 +174,9 @@ class Mapped(AbstractLoss):
 
     @property
     def label_smoothing(self) -> float:
-        """The loss's own smoothing."""
-        return float(getattr(self.loss, "label_smoothing", 0.0))
+        """The loss's own smoothing, or that of the targets in front of it."""
+        own = float(getattr(self.loss, "label_smoothing", 0.0))
+        return max([own, *(s.amount for s in self.targets if isinstance(s, Smooth))])
 
     def facts(self) -> Facts:
         """Return the loss's facts with the domains of what is passed."""
@@ -145,6 +184,10 @@ class Mapped(AbstractLoss):
         outputs = facts.outputs if self.outputs_are is None else self.outputs_are
         targets = facts.targets if self.targets_are is None else self.targets_are
         return replace(facts, outputs=outputs, targets=targets)
+
+    def present(self, xp: ArrayLibrary, targets: Array) -> Array | None:
+        """Return which elements have a value: the loss's own answer, for the bare targets."""
+        return self.loss.present(xp, targets)
 
     def values(
         self, xp: ArrayLibrary, outputs: tuple[Array, ...], targets: Array, inputs: Inputs

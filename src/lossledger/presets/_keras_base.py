@@ -21,9 +21,15 @@ from lossledger.presets._keras_history import (
     averaged,
     fitted,
     missing,
-    scale,
 )
-from lossledger.presets._keras_shapes import Shape, placed, reshaped, same_rank, shape_of
+from lossledger.presets._keras_shapes import (
+    Shape,
+    check_product,
+    placed,
+    reshaped,
+    same_rank,
+    shape_of,
+)
 from lossledger.reductions import Chain, Mean, Sum
 
 EPSILON = 1e-7
@@ -39,7 +45,9 @@ class AbstractKeras(AbstractPreset):
     Args:
         reduction, name, dtype: As in Keras. `dtype=None` computes in the arrays' own dtype;
             Keras casts them to its floatx, which is float32 unless it was set.
-        convention: Whose number it gives: that of Keras 3, 2.11, 2.3 or 1.
+            Under "mean_with_sample_weight" a call divides by weights as they are passed, as
+            Keras does; a term, which gets them by axis, by the weights of all values.
+        convention: Whose number it gives: that of Keras 3, 2.11, 2.3, or 1 to 2.2.
 
     Attributes:
         since: The oldest convention that has the loss.
@@ -115,15 +123,14 @@ class AbstractKeras(AbstractPreset):
         left = self.left(axes)
         if left and not bare:
             stages += self.outer(left, given)
-        factor = scale(left, given) if self.convention == "keras1" and given else 1.0
-        return Recipe(self.loss(axes, given), Chain(stages), bare, loss_weight=factor)
+        return Recipe(self.loss(axes, given), Chain(stages), bare)
 
     def outer(self, left: Axes, given: Given | None) -> Stages:
         """Return the stages that make one number of Keras' values."""
         if self.reduction == "sum":
             return (Sum(),)
         if self.reduction != "mean_with_sample_weight":
-            return averaged(self.convention, left, given)
+            return averaged(self.convention)
         named = [w for w in (given.sample_weight, given.mask) if w is not None] if given else []
         if not named or self.masking:
             return (Mean(),)
@@ -200,10 +207,14 @@ class AbstractKeras(AbstractPreset):
             )
         lengths = dict(zip(axes, shape_of(given.outputs[0]), strict=True))
         shape = tuple(lengths[a] for a in left)
+        if self.convention == "keras2.3" and len(names) > 1:
+            check_product(shape_of(given.sample_weight), shape_of(given.mask))
         found: dict[str, Any] = {}
+        squeezes = self.convention != "keras1"
         for name in names:
+            lacking = missing(self.convention, name)
             weight = getattr(given, name)
-            found[name] = placed(xp, name, weight, left, shape, missing(self.convention))
+            found[name] = placed(xp, name, weight, left, shape, lacking, squeezes)
         if self.reduction == "mean_with_sample_weight":
             self._check_one(given, shape)
         return replace(given, **found)

@@ -2,7 +2,7 @@
 """Keras' losses of yes/no elements, of overlap, and of pairs."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from lossledger import losses
@@ -94,14 +94,14 @@ class BinaryCrossentropy(AbstractKerasElements):
     dtype: Dtype = None
     notes: ClassVar[tuple[str, ...]] = (
         CLIPPED,
-        "Keras 2.11 adds 1e-7 inside the logs after the clip.",
+        "Keras 2.3 and 2.11 add 1e-7 inside the logs after the clip.",
         INNER,
     )
 
     def loss(self, axes: Axes, given: Given | None) -> Loss:
         """Cross entropy of yes/no elements."""
         clip = (Clip(EPSILON, 1 - EPSILON),)
-        if self.convention == "keras2.11" and not self.from_logits:
+        if self.convention in ("keras2.3", "keras2.11") and not self.from_logits:
             goal = _smoothed(self.label_smoothing)
             return Mapped(losses.LogLoss(EPSILON), clip, goal)
         bare = losses.BinaryCrossEntropy(self.from_logits, label_smoothing=self.label_smoothing)
@@ -247,17 +247,16 @@ class Circle(AbstractKeras):
     masking: ClassVar[bool] = True
     needs_rows: ClassVar[bool] = True
     notes: ClassVar[tuple[str, ...]] = (
-        (
-            "The mean divides by the samples that have both a positive and a negative; a term "
-            "of an objective needs them as its mask."
-        ),
+        "The mean divides by the samples that have both a positive and a negative.",
         "A sample without weight is still a positive or negative of the others.",
         "Embeddings are not normalized.",
     )
 
     def loss(self, axes: Axes, given: Given | None) -> Loss:
-        """The loss of all pairs."""
-        return self._pairs()
+        """The loss of all pairs; samples without both kinds have no value."""
+        return losses.Circle(
+            self.gamma, self.margin, self.remove_diagonal, bystanders=True, alone="skip"
+        )
 
     def within(self, axes: Axes) -> Stages:
         """Nothing: one value a sample."""
@@ -267,11 +266,3 @@ class Circle(AbstractKeras):
         """Drop a last axis of length 1 from the labels."""
         single = len(goal) == 2 and goal[-1] == 1
         return (goal[:1] if single else goal), shape
-
-    def arrange(self, given: Given) -> Given:
-        """Leave out samples without both kinds of pairs."""
-        given = super().arrange(given)
-        return replace(given, mask=self._pairs().counted(given.xp, given.targets, given.mask))
-
-    def _pairs(self) -> losses.Circle:
-        return losses.Circle(self.gamma, self.margin, self.remove_diagonal, bystanders=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from lossledger import losses
 from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Sequence
-from lossledger.losses import Affine, Clip, Loss, Mapped, Normalize, Softmax
+from lossledger.losses import Clip, Loss, Mapped, Normalize, Smooth, Softmax
 from lossledger.presets._base import Given
 from lossledger.presets._keras_base import (
     EPSILON,
@@ -94,12 +94,10 @@ class CategoricalCrossentropy(AbstractKerasRows):
     def loss(self, axes: Axes, given: Given | None) -> Loss:
         """Cross entropy of one-hot or soft rows."""
         smoothing = self.label_smoothing
-        steps: tuple[Affine, ...] = ()
+        steps: tuple[Smooth, ...] = ()
         place = {"keras3": -1, "keras2.3": 1}.get(self.convention, self.axis)
-        if smoothing and given is not None and axes[place] != "class":
-            length = shape_of(given.outputs[0])[place]
-            steps = (Affine(1 - smoothing, smoothing / length),)
-            smoothing = 0.0
+        if smoothing and axes[place] != "class":
+            steps, smoothing = (Smooth(smoothing, axes[place]),), 0.0
         bare = losses.CrossEntropy(self.from_logits, smoothing)
         if self.from_logits:
             return Mapped(bare, targets=steps)
@@ -178,18 +176,15 @@ class CategoricalFocalCrossentropy(AbstractKerasRows):
 
     def loss(self, axes: Axes, given: Given | None) -> Loss:
         """Focal loss of clipped probabilities."""
-        steps = (Softmax(), Normalize(), CLIP) if self.from_logits else (Normalize(), CLIP)
-        smoothing, last = self.label_smoothing, None
-        if given is not None:
-            last = shape_of(given.outputs[0])[-1]
-        if smoothing and last is None:
+        if not isinstance(self.alpha, int | float) and axes[-1] != "class":
             raise MatchError(
-                "Label smoothing needs the number of classes",
-                "Found a term made without arrays",
-                "The loss reads targets that are smoothed in front of it",
-                "Leave label_smoothing out of a term, and smooth the targets",
+                "`alpha` with one number a class needs classes in the last place",
+                f"Found axis={self.axis}",
+                "Keras multiplies it along the last axis, which is another one here",
+                "Move the class axis to the end",
             )
-        goal = (Affine(1 - smoothing, smoothing / last),) if smoothing and last else ()
+        steps = (Softmax(), Normalize(), CLIP) if self.from_logits else (Normalize(), CLIP)
+        goal = (Smooth(self.label_smoothing, axes[-1]),) if self.label_smoothing else ()
         alpha = self.alpha if isinstance(self.alpha, int | float) else tuple(self.alpha)
         return Mapped(
             losses.FocalProbabilities(self.gamma, alpha),
@@ -199,16 +194,9 @@ class CategoricalFocalCrossentropy(AbstractKerasRows):
         )
 
     def check(self, axes: Axes, shape: Shape, targets: Array) -> None:
-        """Refuse class indices, and weights along another axis than the classes."""
+        """Refuse class indices."""
         super().check(axes, shape, targets)
         self._check_rows(targets, shape)
-        if not isinstance(self.alpha, int | float) and axes[-1] != "class":
-            raise MatchError(
-                "`alpha` with one number a class needs classes in the last place",
-                f"Found axis={self.axis}",
-                "Keras multiplies it along the last axis, which is another one here",
-                "Move the class axis to the end",
-            )
 
 
 @dataclass(frozen=True)

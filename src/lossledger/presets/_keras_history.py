@@ -3,13 +3,9 @@
 
 from typing import Literal
 
-from lossledger._array import library_of
-from lossledger._typing import Array, Axes
-from lossledger.frames import NamedArray
-from lossledger.losses.shares import inverse_counts, inverse_share
-from lossledger.presets._base import Given
-from lossledger.presets._keras_shapes import Shape, same_rank
-from lossledger.reductions import AbstractReduction, Mean, Sum
+from lossledger.presets._keras_shapes import EXACT, Shape, same_rank
+from lossledger.reductions import AbstractReduction, Mean
+from lossledger.reductions.shares import ShareMean
 
 Reduction = Literal[
     "sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", "auto", None
@@ -31,11 +27,11 @@ LATER: dict[Convention, tuple[str, ...]] = {
 """Options that a convention does not have yet: they must keep their defaults."""
 
 
-def averaged(convention: Convention, left: Axes, given: Given | None) -> Stages:
+def averaged(convention: Convention) -> Stages:
     """Return the mean over Keras' values: Σ w·m·l over what the convention counts.
 
-    Keras 3 and 2.11 divide by Σ m, 2.3 by the number of values N, masked ones included.
-    Keras 1 divides by #{w ≠ 0} after a mean over the axes that weights lack, and by Σ m / N.
+    Keras 3 and 2.11 divide by Σ m, 2.3 by the number of values N, masked ones included, and
+    Keras 1 by N, by the mask's mean and by the share of weights that are not 0.
     """
     if convention == "keras3":
         return (Mean(denominator="mask"),)
@@ -43,38 +39,7 @@ def averaged(convention: Convention, left: Axes, given: Given | None) -> Stages:
         return (Mean(denominator="mask", empty="raise"),)
     if convention == "keras2.3":
         return (Mean(denominator="elements"),)
-    weight = given.sample_weight if given else None
-    if weight is None:
-        return (Mean(denominator="mask", empty="raise"),)
-    own = weight.axes if isinstance(weight, NamedArray) else left[:1]
-    rest = tuple(a for a in left if a not in own)
-    if _both(left, given):
-        return (Sum(),)  # `scale` divides by both counts
-    last = Mean(denominator="nonzero", empty="raise")
-    return (Mean(over=rest, denominator="elements"), last) if rest else (last,)
-
-
-def scale(left: Axes, given: Given) -> float | Array:
-    """Return 1/mean(mask), by which Keras 1 multiplies beside weights.
-
-    Where mask and weights have the same axes, the count of the weights divides here too.
-    """
-    if given.mask is None or given.sample_weight is None:
-        return 1.0
-    mask, weight = (
-        w.array if isinstance(w, NamedArray) else w for w in (given.mask, given.sample_weight)
-    )
-    xp = library_of(mask)
-    return inverse_counts(xp, mask, weight) if _both(left, given) else inverse_share(xp, mask)
-
-
-def _both(left: Axes, given: Given | None) -> bool:
-    """Whether a mask and weights are there, over all the axes that are left."""
-    if given is None or given.mask is None or given.sample_weight is None:
-        return False
-    weight = given.sample_weight
-    own = weight.axes if isinstance(weight, NamedArray) else left[:1]
-    return all(a in own for a in left)
+    return (ShareMean(empty="raise"),)
 
 
 def fitted(convention: Convention, goal: Shape, shape: Shape) -> tuple[Shape, Shape]:
@@ -89,6 +54,8 @@ def fitted(convention: Convention, goal: Shape, shape: Shape) -> tuple[Shape, Sh
     return goal, shape
 
 
-def missing(convention: Convention) -> int:
-    """Return how many last axes a weight may lack."""
+def missing(convention: Convention, name: str) -> int:
+    """Return how many last axes a weight may lack; a mask none in Keras 1, which broadcasts it."""
+    if convention == "keras1" and name == "mask":
+        return EXACT
     return {"keras3": 0, "keras2.11": 1}.get(convention, 99)

@@ -153,7 +153,6 @@ class LogCosh(AbstractKerasNumbers):
     reduction: Reduction = "sum_over_batch_size"
     name: str | None = "log_cosh"
     dtype: Dtype = None
-    since: ClassVar[Convention] = "keras2.3"
     notes: ClassVar[tuple[str, ...]] = (
         "Keras rounds log 2 to float32 in any dtype: its number is 2e-9 too small in float64.",
         INNER,

@@ -10,6 +10,9 @@ from lossledger.frames import NamedArray
 
 Shape = tuple[int, ...]
 
+EXACT = -1
+"""Instead of a number of missing axes: none, not even one of length 1."""
+
 
 def shape_of(x: Array) -> Shape:
     """Return an array's shape, or a named array's."""
@@ -31,7 +34,13 @@ def reshaped(xp: ArrayLibrary, x: Array, shape: Shape) -> Array:
 
 
 def placed(
-    xp: ArrayLibrary, name: str, x: Array, axes: Axes, shape: Shape, missing: int
+    xp: ArrayLibrary,
+    name: str,
+    x: Array,
+    axes: Axes,
+    shape: Shape,
+    missing: int,
+    squeezes: bool = True,
 ) -> NamedArray:
     """Name the axes of a weight or mask among those of Keras' values.
 
@@ -41,7 +50,8 @@ def placed(
         x: As passed.
         axes: Axes of the values.
         shape: Their lengths.
-        missing: How many of the last axes may be missing (in Keras 2).
+        missing: How many of the last axes may be missing (in Keras 2), or `EXACT`.
+        squeezes: Whether a last axis of length 1 more is dropped (not in Keras 1).
 
     Raises:
         ShapeError: If Keras raises there, or would broadcast along another axis.
@@ -52,9 +62,10 @@ def placed(
         every = xp.broadcast_to(xp.reshape(array, (1,)), shape[:1])
         return NamedArray(every, axes[:1])
     fitted = found
-    if len(found) == len(shape) + 1 and found[-1] == 1:
+    single = shape[-1] == 1 and missing != EXACT
+    if squeezes and len(found) == len(shape) + 1 and found[-1] == 1:
         fitted = found[:-1]
-    elif 0 < len(shape) - len(found) <= (max(missing, 1) if shape[-1] == 1 else missing):
+    elif 0 < len(shape) - len(found) <= (max(missing, 1) if single else missing):
         fitted = found + (1,) * (len(shape) - len(found))
     fits = [n in (1, m) for n, m in zip(fitted, shape, strict=False)]
     if len(fitted) != len(shape) or not all(fits):
@@ -68,3 +79,21 @@ def placed(
         )
     varying = [(a, n) for a, n, m in zip(axes, fitted, shape, strict=True) if n == m]
     return NamedArray(xp.reshape(array, tuple(n for _, n in varying)), tuple(a for a, _ in varying))
+
+
+def check_product(weight: Shape, mask: Shape) -> None:
+    """Refuse a weight and a mask that Keras 2.3 cannot multiply, or multiplies along other axes.
+
+    Raises:
+        ShapeError: If one has two axes more than the other, or the weight one that is no 1.
+    """
+    more = len(mask) - len(weight)
+    narrow = more == -1 and weight[-1] == 1
+    if more in (0, 1) or narrow or not (weight and mask):
+        return
+    raise ShapeError(
+        "Beside a mask, Keras 2.3 wants weights of the mask's axes, or of one axis less",
+        f"Found weights of shape {weight} and a mask of shape {mask}",
+        "Keras multiplies the two: it lines up the last axes, and raises if they differ",
+        "Pass weights of the mask's shape, with length 1 where they do not vary",
+    )

@@ -9,7 +9,7 @@ from lossledger._array import library_of
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping
 from lossledger.ledger import Ledger
-from lossledger.losses.shares import label_weights
+from lossledger.losses.label_weights import label_weights
 from lossledger.objective import Objective, near
 from lossledger.presets._base import Given
 from lossledger.presets._keras_base import AbstractKeras

@@ -13,11 +13,12 @@ from lossledger.engines import Pool
 from lossledger.ledger import Ledger
 from lossledger.ledger._tree import flatten, rebuild
 from lossledger.splitting import Whole
-from lossledger.statistics import ChannelStatistic, SumStatistic
+from lossledger.statistics import ChannelStatistic, SharesStatistic, SumStatistic
 from lossledger.torch._ranks import Ranks
 
 Node = TypeVar("Node", Whole, Ledger)
 _SAME = ("loss_weight",)
+_ADDED = (SumStatistic, SharesStatistic, ChannelStatistic)
 _BITS = 16
 
 
@@ -136,9 +137,9 @@ class Sums:
 def _pooled(pool: Any, sums: Sums, ranks: Ranks) -> Callable[[], Any]:
     """Add a pool's sums to the pack; gather and merge what is no sum."""
     statistic = pool.statistic if isinstance(pool, Pool) else None
-    if isinstance(statistic, SumStatistic):
-        parts = [sums.add(x) for x in (statistic.numerator, statistic.denominator)]
-        return lambda: replace(pool, statistic=SumStatistic(*(found() for found in parts)))
+    if isinstance(statistic, SumStatistic | SharesStatistic):
+        parts, kind = [sums.add(x) for x in statistic.arrays()], type(statistic)
+        return lambda: replace(pool, statistic=kind(*(found() for found in parts)))
     if isinstance(statistic, ChannelStatistic):
         channels = [sums.add(x) for x in statistic.sums]
         names = statistic.names

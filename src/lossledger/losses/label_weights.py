@@ -1,48 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a batch counts, and how much each label."""
+"""How much each label of a batch counts."""
 
 from lossledger._array import ArrayLibrary
-from lossledger._errors import DomainError, ReductionError, ShapeError
+from lossledger._errors import DomainError, ShapeError
 from lossledger._typing import Array, Mapping
-
-
-def inverse_share(xp: ArrayLibrary, mask: Array) -> Array:
-    """Return 1/mean(mask).
-
-    Raises:
-        ReductionError: If no element counts.
-    """
-    numbers = xp.astype(mask, xp.wide(mask)) if not xp.is_float(mask) else mask
-    total = xp.sum(numbers)
-    if xp.readable(total) and not bool(total != 0):
-        raise ReductionError(
-            "A mask needs some elements",
-            "Found none",
-            "All elements of the batch are masked",
-            "Skip the batch",
-        )
-    size = 1
-    for length in mask.shape:
-        size *= int(length)
-    return size / total
-
-
-def inverse_counts(xp: ArrayLibrary, mask: Array, weight: Array) -> Array:
-    """Return 1/(mean(mask) · #{weight ≠ 0}): a sum times it is divided by both counts.
-
-    Raises:
-        ReductionError: If no element counts, or no weight is other than 0.
-    """
-    share = inverse_share(xp, mask)
-    count = xp.astype(xp.sum(xp.astype(weight != 0, xp.counter(weight))), xp.dtype(share))
-    if xp.readable(count) and not bool(count != 0):
-        raise ReductionError(
-            "Sample weights need some that are not 0",
-            "Found none",
-            "All samples were left out by their weights",
-            "Skip the batch",
-        )
-    return share / count
 
 
 def label_weights(xp: ArrayLibrary, targets: Array, weights: Mapping[int, float]) -> Array:
