@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lossledger.presets._base import AbstractPreset
+from lossledger.presets._base import AbstractLibraryLoss
 
 PAGE = Path(__file__).parent.parent / "docs" / "presets" / "conformance.md"
 TIGHT = 1e-9
@@ -42,7 +42,7 @@ class Case:
     """
 
     loss: str
-    preset: AbstractPreset
+    preset: AbstractLibraryLoss
     theirs: Callable[..., tuple[Any, Sequence[Any]]]
     outputs: tuple[Any, ...]
     targets: Any = None
@@ -107,7 +107,7 @@ def check(case: Case) -> dict[str, tuple[float, float | None]]:
     return found
 
 
-def by_numpy(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> Any:
+def by_numpy(preset: AbstractLibraryLoss, outputs: tuple[Any, ...], *arrays: Any) -> Any:
     """Return value and closed-form gradient; no gradient of an array of values."""
     given = outputs if preset.reads > 1 else outputs[0]
     if _is_array(preset, given, arrays):
@@ -116,7 +116,7 @@ def by_numpy(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> 
     return value, slopes if preset.reads > 1 else (slopes,)
 
 
-def by_torch(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> Any:
+def by_torch(preset: AbstractLibraryLoss, outputs: tuple[Any, ...], *arrays: Any) -> Any:
     """Return value and gradient by autograd."""
     import torch
 
@@ -128,7 +128,7 @@ def by_torch(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> 
     return value.detach().numpy(), [s.numpy() for s in slopes]
 
 
-def by_jax(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> Any:
+def by_jax(preset: AbstractLibraryLoss, outputs: tuple[Any, ...], *arrays: Any) -> Any:
     """Return value and gradient by jax.grad, with 64-bit types."""
     import jax
 
@@ -146,8 +146,9 @@ def by_jax(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> An
 RUNS: dict[str, Callable[..., Any]] = {"numpy": by_numpy, "torch": by_torch, "jax": by_jax}
 
 
-def _is_array(preset: AbstractPreset, given: Any, arrays: tuple[Any, ...]) -> bool:
-    return preset._built(given, *(*arrays, None, None)[:3])[1].unreduced
+def _is_array(preset: AbstractLibraryLoss, given: Any, arrays: tuple[Any, ...]) -> bool:
+    recipes = preset._built(given, *(*arrays, None, None)[:3])[1]
+    return any(r.unreduced for r in recipes.values())
 
 
 def torch_call(f: Callable[..., Any]) -> Callable[..., tuple[Any, Sequence[Any]]]:

@@ -10,7 +10,7 @@ from lossledger._errors import LossLedgerError
 from lossledger._typing import Array
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.losses._base import Domain, Facts
-from lossledger.presets._base import AbstractPreset
+from lossledger.presets._base import AbstractLibraryLoss
 
 SIZES = ((6, 3), (9, 5), (8, 4))
 """Samples and classes of each batch."""
@@ -50,7 +50,7 @@ class Sample:
         return int(self.outputs[0].size)
 
 
-def samples(preset: AbstractPreset) -> tuple[Sample, ...]:
+def samples(preset: AbstractLibraryLoss) -> tuple[Sample, ...]:
     """Return batches of several sizes that a preset can take, the same at every call."""
     weight = getattr(preset, "weight", None)
     rank = 2 if _facts(preset, 2) is not None else 4
@@ -68,7 +68,7 @@ def samples(preset: AbstractPreset) -> tuple[Sample, ...]:
 
 
 def layouts(
-    preset: AbstractPreset, sample: Sample
+    preset: AbstractLibraryLoss, sample: Sample
 ) -> Iterator[tuple[tuple[Array, ...], Array, str]]:
     """Yield the batch as a preset may want it: class axis in place, targets in each form.
 
@@ -89,23 +89,23 @@ def layouts(
         yield outputs, None, ""
 
 
-def moved(preset: AbstractPreset, x: Array) -> Array:
+def moved(preset: AbstractLibraryLoss, x: Array) -> Array:
     """Move the class axis from the second place to where a preset's library has it."""
     names = preset.axes(x.ndim)
     return np.moveaxis(x, 1, names.index("class")) if "class" in names and x.ndim > 1 else x
 
 
-def moved_back(preset: AbstractPreset, x: Array) -> Array:
+def moved_back(preset: AbstractLibraryLoss, x: Array) -> Array:
     """Undo `moved`."""
     names = preset.axes(x.ndim)
     return np.moveaxis(x, names.index("class"), 1) if "class" in names and x.ndim > 1 else x
 
 
-def _facts(preset: AbstractPreset, rank: int) -> Facts | None:
+def _facts(preset: AbstractLibraryLoss, rank: int) -> Facts | None:
     """Return what the preset's loss declares; None if it needs arrays of another rank."""
     axes = preset.axes(rank)
     try:
-        loss = preset.recipe(axes, None).loss
+        loss = next(iter(preset.recipes(axes, None).values())).loss
     except LossLedgerError:
         return None
     if isinstance(loss, AbstractOverlapLoss) and rank == 2:
@@ -113,7 +113,9 @@ def _facts(preset: AbstractPreset, rank: int) -> Facts | None:
     return loss.facts()
 
 
-def _draw(random: np.random.Generator, preset: AbstractPreset, shape: tuple[int, ...]) -> Sample:
+def _draw(
+    random: np.random.Generator, preset: AbstractLibraryLoss, shape: tuple[int, ...]
+) -> Sample:
     facts = _facts(preset, len(shape))
     assert facts is not None  # noqa: S101 - the rank was chosen so
     domains = facts.domains

@@ -15,7 +15,7 @@ import numpy as np
 
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array, Mapping, Sequence
-from lossledger.presets._base import AbstractPreset
+from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._registry import library_of, parse, presets_of, spell
 from lossledger.presets._samples import Sample, layouts, moved_back, samples
 
@@ -52,7 +52,7 @@ class Candidate:
         number: What it gives on the first batch, before that.
     """
 
-    preset: AbstractPreset
+    preset: AbstractLibraryLoss
     call: str
     times: str
     deviation: float
@@ -84,7 +84,7 @@ class Migration:
         lost: Options of the source that the nearest does not have.
     """
 
-    source: AbstractPreset
+    source: AbstractLibraryLoss
     to: str
     equal: tuple[Candidate, ...]
     scaled: tuple[Candidate, ...]
@@ -125,7 +125,7 @@ class Migration:
         }
 
 
-def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> Migration:
+def migrate(source: AbstractLibraryLoss | str, to: str, memo: Memo | None = None) -> Migration:
     """Look for a loss in another library.
 
     Args:
@@ -152,7 +152,9 @@ def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> 
     return Migration(preset, to, equal, scaled, nearest, lost, float(wanted[0][0]))
 
 
-def configurations(kind: type[AbstractPreset], source: AbstractPreset) -> list[AbstractPreset]:
+def configurations(
+    kind: type[AbstractLibraryLoss], source: AbstractLibraryLoss
+) -> list[AbstractLibraryLoss]:
     """Return a preset's settings that may mean the source's: options of one meaning copied."""
     options = {f.name: f for f in fields(kind) if f.init}
     if any(f.default is MISSING and f.default_factory is MISSING for f in options.values()):
@@ -173,7 +175,7 @@ def configurations(kind: type[AbstractPreset], source: AbstractPreset) -> list[A
     return built
 
 
-def answer(preset: AbstractPreset, sample: Sample, weight: Array | None) -> Answer:
+def answer(preset: AbstractLibraryLoss, sample: Sample, weight: Array | None) -> Answer:
     """Return number and gradient on a sample, the gradient with the class axis second.
 
     Raises:
@@ -193,7 +195,7 @@ def answer(preset: AbstractPreset, sample: Sample, weight: Array | None) -> Answ
     raise refused
 
 
-def _reduced(preset: AbstractPreset) -> AbstractPreset:
+def _reduced(preset: AbstractLibraryLoss) -> AbstractLibraryLoss:
     """Return the preset, with a mean where it gives an array: arrays have no gradient."""
     for name in ("reduction", "batch_reduction"):
         if getattr(preset, name, "mean") in ("none", None):
@@ -201,7 +203,7 @@ def _reduced(preset: AbstractPreset) -> AbstractPreset:
     return preset
 
 
-def _check_telling(preset: AbstractPreset, wanted: Sequence[Answer]) -> None:
+def _check_telling(preset: AbstractLibraryLoss, wanted: Sequence[Answer]) -> None:
     """Require numbers and gradients other than 0: of two zeros nothing follows."""
     if not all(value and any(s.any() for s in slopes) for value, slopes, _ in wanted):
         raise MatchError(
@@ -217,7 +219,7 @@ def _alike(name: str) -> set[str]:
     return next((group for group in SAME if name in group), {name})
 
 
-def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
+def _carried(source: AbstractLibraryLoss, names: set[str]) -> dict[str, Any]:
     """Return the source's options under the names that mean the same."""
     found = {}
     for f in fields(source):
@@ -230,8 +232,8 @@ def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
 
 
 def _compared(
-    configured: AbstractPreset,
-    source: AbstractPreset,
+    configured: AbstractLibraryLoss,
+    source: AbstractLibraryLoss,
     drawn: Sequence[Sample],
     wanted: Sequence[Answer],
     memo: Memo,
@@ -256,7 +258,7 @@ def _compared(
 
 
 def _answers(
-    configured: AbstractPreset, drawn: Sequence[Sample], weights: Sequence[Array | None]
+    configured: AbstractLibraryLoss, drawn: Sequence[Sample], weights: Sequence[Array | None]
 ) -> list[Answer] | None:
     """Return numbers and gradients on all samples; None if the preset cannot take them."""
     try:
@@ -266,7 +268,7 @@ def _answers(
 
 
 def _judged(
-    configured: AbstractPreset,
+    configured: AbstractLibraryLoss,
     call: str,
     answers: Sequence[Answer],
     wanted: Sequence[Answer],
@@ -321,7 +323,7 @@ def _distance(
     return worst
 
 
-def _lost(source: AbstractPreset, nearest: Candidate) -> tuple[str, ...]:
+def _lost(source: AbstractLibraryLoss, nearest: Candidate) -> tuple[str, ...]:
     """Return the options that were set and have no counterpart."""
     names = {f.name for f in fields(nearest.preset)} | ({"weight"} if nearest.call else set())
     lost = []
