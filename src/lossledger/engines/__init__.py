@@ -7,7 +7,7 @@ from lossledger.engines._limbs import Limbs, growing
 from lossledger.engines._pool import Pool, pool
 from lossledger.engines._prepare import BatchWeights, Prepared, prepare
 from lossledger.engines._select import Result, compute, loss_weight, result_of
-from lossledger.engines._unreduced import unreduced
+from lossledger.engines._unreduced import spread_sum, unreduced
 from lossledger.engines._watch import RULES, Watch
 from lossledger.engines.reference import Ran, account, gradient, run
 
@@ -34,5 +34,6 @@ __all__ = [
     "result_of",
     "run",
     "run_lean",
+    "spread_sum",
     "unreduced",
 ]

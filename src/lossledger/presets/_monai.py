@@ -74,17 +74,17 @@ def check_options(
         )
 
 
-def check_sum(reduction: str) -> None:
-    """Refuse a sum of losses that is left unreduced.
+def check_reduced(reduction: str) -> None:
+    """Refuse a sum of Dice and cross entropy that is left unreduced.
 
     Raises:
         MatchError: For "none".
     """
     if reduction == "none":
         raise MatchError(
-            "A sum of two losses needs reduction='mean' or 'sum'",
+            "DiceCELoss needs reduction='mean' or 'sum'",
             "Found reduction='none'",
-            "MONAI adds one value a cell to one value a pixel, which counts cells many times",
+            "MONAI refuses it as well: a Dice a class and a cross entropy a pixel do not line up",
             "Call the two losses apart, each with reduction='none'",
         )
 
