@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: INP001 - a script beside the page that it makes
 """Make docs/presets/migration.md: every loss of every library, and what the others have for it.
 
 python docs/make_migration.py --write
 """
 
-import argparse
 from pathlib import Path
 
 from lossledger._errors import LossLedgerError
@@ -88,16 +88,7 @@ def page(libraries: tuple[str, ...] = LIBRARIES) -> str:
     return "\n\n".join([INTRODUCTION.strip(), *(section(n, memo) for n in libraries)]) + "\n"
 
 
-def main() -> None:
-    """Print the page, or write it."""
-    parser = argparse.ArgumentParser(description="Print the migration page.")
-    parser.add_argument("--write", action="store_true", help="write docs/presets/migration.md")
-    options = parser.parse_args()
-    if options.write:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        print(page(), end="")
-
-
 if __name__ == "__main__":
-    main()
+    from make_page import run  # beside this script, and on the path when it is run
+
+    run(page, PAGE)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: INP001 - a script beside the page that it makes
 """Make docs/presets/libraries.md: every preset with its options, formula and surprises.
 
 python docs/make_presets.py --write
 """
 
-import argparse
 from dataclasses import MISSING, fields
 from inspect import getdoc
 from pathlib import Path
@@ -58,16 +58,7 @@ def page() -> str:
     return "\n\n".join([INTRODUCTION.strip(), *(section(name) for name in LIBRARIES)]) + "\n"
 
 
-def main() -> None:
-    """Print the page, or write it."""
-    parser = argparse.ArgumentParser(description="Print the page of the presets.")
-    parser.add_argument("--write", action="store_true", help="write docs/presets/libraries.md")
-    options_given = parser.parse_args()
-    if options_given.write:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        print(page(), end="")
-
-
 if __name__ == "__main__":
-    main()
+    from make_page import run  # beside this script, and on the path when it is run
+
+    run(page, PAGE)
