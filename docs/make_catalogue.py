@@ -27,8 +27,8 @@ PAGE = Path(__file__).with_name("catalogue.md")
 ORDER = (
     "classification", "focal", "margin", "distribution", "overlap", "overlap_ratios",
     "overlap_pooled", "overlap_balanced", "boundary", "experts", "regression", "relative",
-    "probabilistic", "pairwise", "cosine", "perceptron", "fenchel", "sparse", "subset", "log_divergence",
-    "contrast", "likelihood", "clamped", "hinges", "focal_product",
+    "probabilistic", "pairwise", "cosine", "perceptron", "fenchel", "sparse", "subset",
+    "log_divergence", "contrast", "likelihood", "clamped", "hinges", "focal_product",
     "focal_soft", "focal_sums", "label_entropy", "overlap_clipped", "overlap_matthews",
     "probabilities", "signed", "differences", "circle",
 )  # fmt: skip

@@ -354,7 +354,12 @@ def test_refusals() -> None:
     with pytest.raises(ll.MatchError, match="At most one"):
         presets.DiceLoss(sigmoid=True, softmax=True)
     with pytest.raises(ll.MatchError, match="sigmoid or a softmax"):
-        presets.DiceLoss(other_act=torch.tanh)(z, t)
+        presets.DiceLoss(other_act=torch.tanh, to_onehot_y=True)(z, t)
+    with pytest.raises(AssertionError, match="different shape"):
+        theirs("DiceLoss", {"softmax": True})((z,), t)
+    for labels in (t, t[:, 0]):
+        with pytest.raises(ll.ShapeError, match="Without to_onehot_y"):
+            presets.DiceLoss(softmax=True)(z, labels)
     with pytest.raises(ll.DomainError, match="at least 0"):
         presets.DiceCELoss(lambda_dice=-1.0)
     with pytest.raises(ValueError, match="Unsupported option"):

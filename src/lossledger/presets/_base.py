@@ -103,6 +103,7 @@ class AbstractLibraryLoss(metaclass=PresetType):
         notes: What that version does that surprises, one sentence each.
         reads: Number of outputs.
         default_axes: Axes of the outputs in a term, if none are named.
+        nested: Options that hold options themselves: of which loss.
     """
 
     library: ClassVar[str]
@@ -110,6 +111,7 @@ class AbstractLibraryLoss(metaclass=PresetType):
     notes: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[int] = 1
     default_axes: ClassVar[str] = "batch class"
+    nested: ClassVar[Mapping[str, type[Any]]] = {}
 
     @abstractmethod
     def recipes(self, axes: Axes, given: Given | None) -> Mapping[str, Recipe]:

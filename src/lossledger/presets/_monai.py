@@ -101,6 +101,13 @@ def arranged(given: Given, onehot: bool, ignore_index: int | None = None) -> Giv
                 "Pass labels[:, None], or leave to_onehot_y out",
             )
         return labels(given)
+    if shape != wanted:
+        raise ShapeError(
+            "Without to_onehot_y targets must have the shape of the outputs",
+            f"Found shape {shape} beside outputs {wanted}",
+            "They are labels, or one-hot with the class axis last",
+            "Pass one-hot targets, or labels[:, None] and to_onehot_y=True",
+        )
     if ignore_index is None:
         return given
     axes = ("batch", *(f"axis_{i}" for i in range(2, len(wanted))))
