@@ -6,7 +6,6 @@ Run `python docs/make_catalogue.py --write` after adding a loss or changing a do
 tests/test_catalogue.py compares the page with what this prints.
 """
 
-import argparse
 import importlib
 import inspect
 import re
@@ -28,8 +27,8 @@ PAGE = Path(__file__).with_name("catalogue.md")
 ORDER = (
     "classification", "focal", "margin", "distribution", "overlap", "overlap_ratios",
     "overlap_pooled", "overlap_balanced", "boundary", "experts", "regression", "relative",
-    "probabilistic", "pairwise", "cosine", "perceptron", "sparse", "subset", "log_divergence",
-    "contrast", "likelihood", "clamped", "hinges", "focal_product",
+    "probabilistic", "pairwise", "cosine", "perceptron", "fenchel", "sparse", "subset",
+    "log_divergence", "contrast", "likelihood", "clamped", "hinges", "focal_product",
     "focal_soft", "focal_sums", "label_entropy", "overlap_clipped", "overlap_matthews",
     "probabilities", "signed", "differences", "circle",
 )  # fmt: skip
@@ -219,16 +218,7 @@ def page() -> str:
     return "\n\n".join([INTRODUCTION.strip(), count, *chapters(found)]) + "\n"
 
 
-def main() -> None:
-    """Print the page, or write it."""
-    parser = argparse.ArgumentParser(description="Print the catalogue page.")
-    parser.add_argument("--write", action="store_true", help="write docs/catalogue.md instead")
-    text = page()
-    if parser.parse_args().write:
-        PAGE.write_text(text, encoding="utf-8")
-    else:
-        sys.stdout.write(text)
-
-
 if __name__ == "__main__":
-    main()
+    from make_page import run  # beside this script, and on the path when it is run
+
+    run(page, PAGE)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: INP001 - a script beside the page that it makes
 """Make docs/presets/migration.md: every loss of every library, and what the others have for it.
 
 python docs/make_migration.py --write
 """
 
-import argparse
 from pathlib import Path
 
 from lossledger._errors import LossLedgerError
-from lossledger.presets._base import AbstractPreset
-from lossledger.presets._registry import LIBRARIES, presets_of
+from lossledger.presets._base import AbstractLibraryLoss
+from lossledger.presets._registry import LIBRARIES, presets_of, spell
+from lossledger.presets._settings import plainest
 from lossledger.presets.migration import Memo, Migration, migrate
 
 PAGE = Path(__file__).parent / "presets" / "migration.md"
@@ -23,9 +24,10 @@ For each loss of each library, at its default settings (a mean, where the librar
 array): its number on one batch, and the plainest loss of another library that gives the same
 number and the same gradient. Equality was tried on batches of three sizes with different
 numbers of classes. "times …" says by what the other library's number has to be multiplied,
-where that is all the difference. "≠" marks the nearest where none is equal under any of the
-library's reductions, with its number on the same batch; a dash, that none comes within
-the size of the number itself.
+and "plus …" or "minus …" what has to be added, where that is all the difference. Of two options
+that some libraries have reversed, such as alpha and beta, both orders were tried. "≠" marks the
+nearest where none is equal under any of the library's reductions, with its number on the same
+batch; a dash, that none comes within the size of the number itself.
 
 With settings of your own, ask the command line:
 
@@ -35,15 +37,9 @@ lossledger migrate 'torch.CrossEntropyLoss(weight=[1, 2, 5])' --to keras
 """
 
 
-def sources(library: str) -> list[AbstractPreset]:
-    """Return a library's losses at their defaults: those without required options."""
-    found = []
-    for kind in presets_of(library):
-        try:
-            found.append(kind())
-        except (TypeError, LossLedgerError):
-            continue
-    return found
+def sources(library: str) -> list[AbstractLibraryLoss]:
+    """Return a library's losses at their defaults, one for each name of a required option."""
+    return [each for kind in presets_of(library) for each in plainest(kind)]
 
 
 def cell(found: Migration) -> str:
@@ -78,7 +74,8 @@ def section(library: str, memo: Memo) -> str:
             cells, number = ["not compared"] * len(others), ""
         else:
             cells, number = [cell(each) for each in found], f"{found[0].number:.4g}"
-        lines.append(f"| `{type(source).__name__}` | {number} | {' | '.join(cells)} |")
+        name = spell(source).removeprefix(f"{library}.").removesuffix("()")
+        lines.append(f"| `{name}` | {number} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -88,16 +85,7 @@ def page(libraries: tuple[str, ...] = LIBRARIES) -> str:
     return "\n\n".join([INTRODUCTION.strip(), *(section(n, memo) for n in libraries)]) + "\n"
 
 
-def main() -> None:
-    """Print the page, or write it."""
-    parser = argparse.ArgumentParser(description="Print the migration page.")
-    parser.add_argument("--write", action="store_true", help="write docs/presets/migration.md")
-    options = parser.parse_args()
-    if options.write:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        print(page(), end="")
-
-
 if __name__ == "__main__":
-    main()
+    from make_page import run  # beside this script, and on the path when it is run
+
+    run(page, PAGE)

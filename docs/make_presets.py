@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: INP001 - a script beside the page that it makes
 """Make docs/presets/libraries.md: every preset with its options, formula and surprises.
 
 python docs/make_presets.py --write
 """
 
-import argparse
 from dataclasses import MISSING, fields
 from inspect import getdoc
 from pathlib import Path
 
-from lossledger.presets._base import AbstractPreset
-from lossledger.presets._compound import AbstractCompound
-from lossledger.presets._registry import LIBRARIES, compounds_of, presets_of
+from lossledger.presets._base import AbstractLibraryLoss
+from lossledger.presets._registry import LIBRARIES, presets_of
 
 PAGE = Path(__file__).parent / "presets" / "libraries.md"
 
@@ -25,7 +24,7 @@ does that one may not expect; the preset does the same, or raises an error where
 """
 
 
-def options(kind: type[AbstractPreset | AbstractCompound]) -> str:
+def options(kind: type[AbstractLibraryLoss]) -> str:
     """Return the options with their defaults, as they are written."""
     shown = []
     for f in fields(kind):
@@ -36,7 +35,7 @@ def options(kind: type[AbstractPreset | AbstractCompound]) -> str:
     return ", ".join(shown)
 
 
-def entry(kind: type[AbstractPreset | AbstractCompound]) -> str:
+def entry(kind: type[AbstractLibraryLoss]) -> str:
     """Return a preset's heading, options, description and notes."""
     text = getdoc(kind) or ""
     body = text.split("\n\nArgs:")[0].split("\n\nAttributes:")[0].strip()
@@ -48,7 +47,7 @@ def entry(kind: type[AbstractPreset | AbstractCompound]) -> str:
 
 def section(library: str) -> str:
     """Return a library's presets, in alphabetical order."""
-    kinds = sorted([*presets_of(library), *compounds_of(library)], key=lambda k: k.__name__)
+    kinds = presets_of(library)
     versions = sorted({k.version for k in kinds})
     head = f"## {kinds[0].library}\n\n`ll.presets.{library}`, version {', '.join(versions)}."
     return "\n\n".join([head, *(entry(k) for k in kinds)])
@@ -59,16 +58,7 @@ def page() -> str:
     return "\n\n".join([INTRODUCTION.strip(), *(section(name) for name in LIBRARIES)]) + "\n"
 
 
-def main() -> None:
-    """Print the page, or write it."""
-    parser = argparse.ArgumentParser(description="Print the page of the presets.")
-    parser.add_argument("--write", action="store_true", help="write docs/presets/libraries.md")
-    options_given = parser.parse_args()
-    if options_given.write:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        print(page(), end="")
-
-
 if __name__ == "__main__":
-    main()
+    from make_page import run  # beside this script, and on the path when it is run
+
+    run(page, PAGE)

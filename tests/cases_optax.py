@@ -7,9 +7,25 @@ import scipy.special
 from case import Case
 
 import lossledger as ll
+from lossledger._array import library_of
 
 VECTORS = ("batch feature", (6, 3))
 AMONG = np.array([[[True, False, True, True]]])
+
+
+def _log_sum_exp(row):
+    """A potential in any library; its gradient is the softmax."""
+    return library_of(row).logsumexp(row, -1)
+
+
+def _softmax(row):
+    xp = library_of(row)
+    return xp.exp(xp.log_softmax(row, -1))
+
+
+def _half_square(row):
+    return library_of(row).sum(row * row) / 2
+
 
 ROWS: tuple[Case, ...] = (
     Case(
@@ -59,6 +75,21 @@ ROWS: tuple[Case, ...] = (
         (6, 4),
         "index",
         oracle=known.of_optax("multiclass_hinge_loss"),
+    ),
+    Case(
+        "fenchel-young",
+        ll.losses.FenchelYoung(_log_sum_exp, _softmax),
+        "batch class time",
+        (4, 3, 2),
+        "soft",
+        oracle=known.fenchel_young(axis=1),
+    ),
+    Case(
+        "fenchel-young-square",
+        ll.losses.FenchelYoung(_half_square, lambda row: row, axis="feature"),
+        *VECTORS,
+        "real",
+        oracle=lambda outputs, t: (outputs[0] * (outputs[0] / 2 - t)).sum(1),
     ),
     Case(
         "binary-sparsemax",

@@ -15,11 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from lossledger.presets._base import AbstractPreset
+from lossledger.presets._base import AbstractLibraryLoss
 
 PAGE = Path(__file__).parent.parent / "docs" / "presets" / "conformance.md"
 TIGHT = 1e-9
 """Largest deviation in float64, relative to the largest number of the answer (at least 1)."""
+
+# Each case is compiled for one batch: what XLA would spend on making it fast is not won back.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 SINGLE = 1e-5
 """The same where the library computes in float32."""
@@ -42,7 +45,7 @@ class Case:
     """
 
     loss: str
-    preset: AbstractPreset
+    preset: AbstractLibraryLoss
     theirs: Callable[..., tuple[Any, Sequence[Any]]]
     outputs: tuple[Any, ...]
     targets: Any = None
@@ -107,7 +110,7 @@ def check(case: Case) -> dict[str, tuple[float, float | None]]:
     return found
 
 
-def by_numpy(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> Any:
+def by_numpy(preset: AbstractLibraryLoss, outputs: tuple[Any, ...], *arrays: Any) -> Any:
     """Return value and closed-form gradient; no gradient of an array of values."""
     given = outputs if preset.reads > 1 else outputs[0]
     if _is_array(preset, given, arrays):
@@ -116,7 +119,7 @@ def by_numpy(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> 
     return value, slopes if preset.reads > 1 else (slopes,)
 
 
-def by_torch(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> Any:
+def by_torch(preset: AbstractLibraryLoss, outputs: tuple[Any, ...], *arrays: Any) -> Any:
     """Return value and gradient by autograd."""
     import torch
 
@@ -128,26 +131,29 @@ def by_torch(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> 
     return value.detach().numpy(), [s.numpy() for s in slopes]
 
 
-def by_jax(preset: AbstractPreset, outputs: tuple[Any, ...], *arrays: Any) -> Any:
-    """Return value and gradient by jax.grad, with 64-bit types."""
+def by_jax(preset: AbstractLibraryLoss, outputs: tuple[Any, ...], *arrays: Any) -> Any:
+    """Return value and gradient by jax.grad, compiled once for both, with 64-bit types."""
     import jax
 
     with jax.enable_x64(True):
         others = [None if a is None else jax.numpy.asarray(a) for a in arrays]
 
-        def value(leaves: Any) -> Any:
-            return preset(leaves if preset.reads > 1 else leaves[0], *others)
+        def total(leaves: Any) -> Any:
+            value = preset(leaves if preset.reads > 1 else leaves[0], *others)
+            return value.sum(), value
 
+        both = jax.value_and_grad(total, has_aux=True)
         leaves = tuple(jax.numpy.asarray(o) for o in outputs)
-        slopes = jax.jit(jax.grad(lambda x: value(x).sum()))(leaves)  # faster than op by op
-        return np.asarray(value(leaves)), [np.asarray(s) for s in slopes]
+        (_, value), slopes = jax.jit(both, compiler_options=QUICK)(leaves)
+        return np.asarray(value), [np.asarray(s) for s in slopes]
 
 
 RUNS: dict[str, Callable[..., Any]] = {"numpy": by_numpy, "torch": by_torch, "jax": by_jax}
 
 
-def _is_array(preset: AbstractPreset, given: Any, arrays: tuple[Any, ...]) -> bool:
-    return preset._built(given, *(*arrays, None, None)[:3])[1].unreduced
+def _is_array(preset: AbstractLibraryLoss, given: Any, arrays: tuple[Any, ...]) -> bool:
+    recipes = preset._built(given, *(*arrays, None, None)[:3])[1]
+    return any(r.unreduced for r in recipes.values())
 
 
 def torch_call(f: Callable[..., Any]) -> Callable[..., tuple[Any, Sequence[Any]]]:
@@ -188,7 +194,9 @@ def jax_call(
 
             both = jax.value_and_grad(total, has_aux=True)
             leaves = tuple(jax.numpy.asarray(o) for o in outputs)
-            (_, value), slopes = (jax.jit(both) if compiled else both)(leaves)
+            (_, value), slopes = (jax.jit(both, compiler_options=QUICK) if compiled else both)(
+                leaves
+            )
             return np.asarray(value), [np.asarray(s) for s in slopes]
 
     return theirs

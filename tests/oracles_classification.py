@@ -48,6 +48,20 @@ def of_optax(name: str, prepare: Callable[[Any], Any] = lambda t: t, **settings:
     return values
 
 
+def fenchel_young(axis: int) -> Oracle:
+    """Return optax' loss with the potential log-sum-exp, in 64 bits, along an axis."""
+
+    def values(outputs: tuple[Any, ...], targets: Any) -> Any:
+        import jax
+        import optax
+
+        with jax.enable_x64(True):
+            function = optax.losses.make_fenchel_young_loss(jax.scipy.special.logsumexp)
+            return np.asarray(function(*(np.moveaxis(a, axis, -1) for a in (outputs[0], targets))))
+
+    return values
+
+
 def signs(targets: Any) -> Any:
     """Return −1 and 1 for 0 and 1."""
     return 2 * targets - 1

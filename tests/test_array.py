@@ -198,3 +198,12 @@ def test_what_is_no_array() -> None:
     with pytest.raises(ll.DomainError, match="torch and jax"):
         library_of(torch.zeros(2), jnp.zeros(2))
     assert library_of(np.zeros(2), torch.zeros(2)).name == "torch"
+
+
+@with_library
+def test_map_rows(name: str) -> None:
+    """A function of one row is run on each, whether it gives a number or a row; also on none."""
+    xp, (x,) = of(name, POSITIVE)
+    close(xp.to_numpy(xp.map_rows(lambda r: xp.sum(r * r), x)), (POSITIVE**2).sum(1), 1e-15)
+    close(xp.to_numpy(xp.map_rows(lambda r: r * xp.max(r), x)), POSITIVE * POSITIVE.max(1)[:, None])
+    assert tuple(xp.map_rows(lambda r: xp.sum(r), x[:0, ...]).shape) == (0,)

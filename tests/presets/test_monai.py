@@ -223,6 +223,29 @@ def sums(name: str, factors: tuple[str, str], more: list[dict[str, Any]]) -> lis
     return found
 
 
+def arrays(name: str, factors: tuple[str, str]) -> list[Case]:
+    """Sums of two losses that are left unreduced: the cell's value is added to its pixels."""
+    found = []
+    grid = itertools.product((False, True), (False, True), ("labels", "hot"))
+    for place, (pooled, background, form) in enumerate(grid):
+        for size in SIZES:
+            weight = [1.0, 2.0, 0.5, 3.0][: size[1]]
+            first = 0 if background else 1
+            options = acts()[1 + place % 2] | {
+                "reduction": "none", "batch": pooled, "include_background": background,
+                "to_onehot_y": form == "labels", factors[0]: 0.7 * (place != 3),
+                factors[1]: 1.3 * (place != 6), "weight": weight[first:] if place % 3 else None,
+            }  # fmt: skip
+            ours = (
+                ("numpy", "torch", "jax") if place == 0 and size is SIZES[0] else ("numpy", "torch")
+            )
+            found.append(case(name, options, size, form, ours=ours))
+        one = RNG.integers(0, 2, (2, 1, 3, 4))
+        single = {"sigmoid": True, "reduction": "none", "batch": pooled}
+        found.append(case(name, single, (2, 1, 3, 4), targets=one))
+    return found
+
+
 def dice_ce() -> list[Case]:
     """DiceCELoss."""
     weight = [1.0, 2.0, 0.5, 3.0]
@@ -247,7 +270,9 @@ def dice_focal() -> list[Case]:
     other = [m | {"w_type": "simple"} for m in more] + [{}]
     return [
         *sums("DiceFocalLoss", ("lambda_dice", "lambda_focal"), one),
+        *arrays("DiceFocalLoss", ("lambda_dice", "lambda_focal")),
         *sums("GeneralizedDiceFocalLoss", ("lambda_gdl", "lambda_focal"), other),
+        *arrays("GeneralizedDiceFocalLoss", ("lambda_gdl", "lambda_focal")),
     ]
 
 
@@ -329,11 +354,23 @@ def test_refusals() -> None:
     with pytest.raises(ll.MatchError, match="At most one"):
         presets.DiceLoss(sigmoid=True, softmax=True)
     with pytest.raises(ll.MatchError, match="sigmoid or a softmax"):
-        presets.DiceLoss(other_act=torch.tanh)(z, t)
+        presets.DiceLoss(other_act=torch.tanh, to_onehot_y=True)(z, t)
+    with pytest.raises(AssertionError, match="different shape"):
+        theirs("DiceLoss", {"softmax": True})((z,), t)
+    for labels in (t, t[:, 0]):
+        with pytest.raises(ll.ShapeError, match="Without to_onehot_y"):
+            presets.DiceLoss(softmax=True)(z, labels)
     with pytest.raises(ll.DomainError, match="at least 0"):
         presets.DiceCELoss(lambda_dice=-1.0)
-    with pytest.raises(ll.MatchError, match="two losses"):
-        presets.DiceFocalLoss(reduction="none")
+    with pytest.raises(ValueError, match="Unsupported option"):
+        monai.losses.DiceCELoss(reduction="none")
+    with pytest.raises(ll.MatchError, match="MONAI refuses it as well"):
+        presets.DiceCELoss(reduction="none")
+    whole = presets.DiceFocalLoss(reduction="none", softmax=True, to_onehot_y=True)
+    with pytest.raises(ll.MatchError, match="unreduced preset"):
+        whole.terms("y")
+    with pytest.raises(ll.MatchError, match="Only a number"):
+        whole.value_and_grad(z, t)
     with pytest.raises(ll.ShapeError, match="class axis of length 1"):
         presets.DiceLoss(softmax=True, to_onehot_y=True)(z, t[:, 0])
     with pytest.raises(ll.ShapeError, match="beside batch and class"):

@@ -5,10 +5,17 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
+import optax.losses
 import pytest
-from conformance import Case, check_loss, losses
-from optax_cases import case_of
+import torch
+from conformance import Case, check_loss, jax_call, losses
+from optax_cases import REDUCTIONS, case_of
+
+import lossledger as ll
+from lossledger._array import library_of
+from lossledger.presets import optax as presets
 
 RNG = np.random.default_rng(1)
 # Shape, the place of the class axis, and optax's axis argument.
@@ -126,10 +133,58 @@ def vectors() -> Iterator[Case]:
     yield case_of("ntxent", x, np.zeros(size, int))
 
 
-CASES = [*dense(), *integer(), *divergences(), *vectors()]
+def log_sum_exp(row: Any) -> Any:
+    """A potential of rows in any library."""
+    return library_of(row).logsumexp(row, -1)
+
+
+def softmax_of(row: Any) -> Any:
+    """Return the gradient of log-sum-exp."""
+    xp = library_of(row)
+    return xp.exp(xp.log_softmax(row, -1))
+
+
+def largest(row: Any) -> Any:
+    """A potential of which the largest score alone has a gradient."""
+    return library_of(row).max(row)
+
+
+def potentials() -> Iterator[Case]:
+    """Potentials of a user: one smooth, with its derivative for NumPy, and one with a kink."""
+    name = "make_fenchel_young_loss"
+    for turn, shape in enumerate(((6, 4), (2, 3, 5), (4, 3), (2, 2, 2, 3))):
+        last = list(REDUCTIONS.values())[turn % 3]
+        options = {"reduction": list(REDUCTIONS)[turn % 3]}
+        for theirs, mine, derivative in (
+            (jax.scipy.special.logsumexp, log_sum_exp, softmax_of),
+            (jax.numpy.max, largest, None),
+        ):
+            call = optax.losses.make_fenchel_young_loss(theirs)
+            preset = getattr(presets, name)(mine, derivative, **options)
+            z, y = RNG.normal(size=shape) * 3, RNG.normal(size=shape)
+            ours = ("torch", "jax") if derivative is None else ("numpy", "torch", "jax")
+            whole = jax_call(lambda z, y, f=call, last=last: last(f(z, y)))
+            yield Case(name, preset, whole, (z,), softmax(y, -1) if turn else y, ours=ours)
+
+
+CASES = [*potentials(), *dense(), *integer(), *divergences(), *vectors()]
 
 
 @pytest.mark.parametrize("loss", losses(CASES))
 def test_value_and_gradient(loss: str) -> None:
     """Numbers and gradients are optax's, in as many cases as the page says."""
     check_loss("optax", loss, CASES)
+
+
+def test_a_potential_needs_its_derivative_in_numpy() -> None:
+    """NumPy cannot differentiate a function; torch and JAX do, also for closed forms."""
+    z, y = RNG.normal(size=(5, 3)), softmax(RNG.normal(size=(5, 3)), -1)
+    bare = presets.make_fenchel_young_loss(log_sum_exp, reduction="mean")
+    with pytest.raises(ll.ReductionError, match="Found the potential 'log_sum_exp' alone"):
+        bare.value_and_grad(z, y)
+    expected = (softmax(z, -1) - y) / 5
+    _, slope = bare.value_and_grad(torch.from_numpy(z), torch.from_numpy(y))
+    np.testing.assert_allclose(slope.numpy(), expected, rtol=1e-12)
+    wrong = presets.make_fenchel_young_loss(log_sum_exp, log_sum_exp, reduction="mean")
+    with pytest.raises(ll.ShapeError, match="derivative of a row must be a vector"):
+        wrong.value_and_grad(z, y)

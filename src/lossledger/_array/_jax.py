@@ -85,6 +85,7 @@ def _host(jax: Any) -> dict[str, Any]:
         "readable": readable,
         "detach": jax.lax.stop_gradient,
         "slopes": slopes,
+        "map_rows": lambda f, x: jax.vmap(f)(x),
         "asarray": asarray,
         "dtype": lambda x: x.dtype.name,
         "to_numpy": np.asarray,

@@ -41,6 +41,7 @@ class ArrayLibrary:
         softplus: log(1 + exp(x)), accurate and differentiable everywhere.
         detach: x without its gradient.
         slopes: (f, arrays) -> derivative of sum(f(arrays)) for each array.
+        map_rows: (f, x) -> f of each row of 2-D `x`, stacked: a 1-D function over a batch.
         register: (class, flatten, unflatten) -> makes a class a pytree of the library.
     """
 
@@ -94,8 +95,14 @@ class ArrayLibrary:
     readable: Callable[[Array], bool]
     detach: Unary
     slopes: Callable[[Callable[..., Array], Sequence[Array]], tuple[Array, ...]]
+    map_rows: Callable[[Callable[[Array], Array], Array], Array]
     to_numpy: Callable[[Array], Any]
     register: Callable[[type, Callable[..., Any], Callable[..., Any]], None]
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the library differentiates a function of a user by itself."""
+        return self.name not in ("numpy", "array-api")
 
     def abs(self, x: Array) -> Array:
         """|x| with derivative sign(x), so 0 at 0 in every library."""

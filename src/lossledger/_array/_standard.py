@@ -118,10 +118,16 @@ def _host(xp: Any) -> dict[str, Any]:
     def slopes(f: Callable[..., Array], arrays: Sequence[Array]) -> tuple[Array, ...]:
         return difference_slopes(xp, f, arrays)
 
+    def map_rows(f: Callable[[Array], Array], x: Array) -> Array:
+        if not x.shape[0]:
+            return xp.zeros((0,), dtype=x.dtype)
+        return xp.stack([xp.asarray(f(x[i, ...])) for i in range(x.shape[0])], axis=0)
+
     return {
         "readable": lambda x: True,
         "detach": lambda x: x,
         "slopes": slopes,
+        "map_rows": map_rows,
         "to_numpy": lambda x: x,
         "register": lambda cls, flatten, unflatten: None,
     }

@@ -113,6 +113,7 @@ def _host(ops: Any, tf: Any) -> dict[str, Any]:
         "readable": lambda x: hasattr(x, "numpy"),
         "detach": ops.stop_gradient,
         "slopes": slopes,
+        "map_rows": lambda f, x: tf.map_fn(f, x),
         "to_numpy": ops.convert_to_numpy,
         "register": register,
     }

@@ -100,6 +100,7 @@ def _host(torch: Any) -> dict[str, Any]:
         "readable": readable,
         "detach": lambda x: x.detach(),
         "slopes": slopes,
+        "map_rows": lambda f, x: torch.func.vmap(f)(x),
         "to_numpy": lambda x: x.detach().cpu().numpy(),
         "register": register,
     }

@@ -11,7 +11,7 @@ from lossledger.engines._part import OpenTerm, Place, check_same_term, close_ter
 from lossledger.engines._pool import Pool, pool
 from lossledger.engines._prepare import Prepared, prepare
 from lossledger.engines._select import Result, compute, loss_weight, result_of, result_of_part
-from lossledger.engines._unreduced import unreduced
+from lossledger.engines._unreduced import spread_sum, unreduced
 from lossledger.engines._watch import RULES, Watch
 from lossledger.engines.reference import Ran, account, gradient, run
 
@@ -47,5 +47,6 @@ __all__ = [
     "result_of_part",
     "run",
     "run_lean",
+    "spread_sum",
     "unreduced",
 ]

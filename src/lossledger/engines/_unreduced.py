@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values that no reduction has made into one number, with the weights they carry."""
 
-from lossledger._typing import Array
+from lossledger._typing import Array, Sequence
 from lossledger.engines._overlap import evaluate_overlap
 from lossledger.engines._prepare import Prepared
 from lossledger.engines._watch import Watch
@@ -30,3 +30,15 @@ def unreduced(prepared: Prepared, watch: Watch) -> Array:
     weights = with_presence(xp, bare, found.presence, dtype)
     cells = found.value if weights.numerator is None else found.value * weights.numerator
     return watch.guard(cells)
+
+
+def spread_sum(arrays: Sequence[Array], factors: Sequence[float | Array]) -> Array:
+    """Return Σ factor · array, the shapes lined up at their last axes as array libraries do.
+
+    Nothing else here broadcasts: this is for a library whose sum of losses does. An array is
+    repeated along the axes that it lacks, or has with length 1.
+    """
+    first, *rest = (array * factor for array, factor in zip(arrays, factors, strict=True))
+    for each in rest:
+        first = first + each
+    return first

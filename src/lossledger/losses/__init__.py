@@ -19,6 +19,7 @@ from lossledger.losses.distribution import (
     ReverseKL,
 )
 from lossledger.losses.experts import LoadBalance
+from lossledger.losses.fenchel import FenchelYoung
 from lossledger.losses.focal import Asymmetric, Focal, Poly1, QualityFocal
 from lossledger.losses.focal_product import ProductFocal
 from lossledger.losses.focal_soft import ClassFocal, ScaledCrossEntropy
@@ -101,6 +102,7 @@ __all__ = [
     "Elementwise",
     "Entropy",
     "Facts",
+    "FenchelYoung",
     "Fill",
     "Focal",
     "FocalLogLoss",

@@ -91,8 +91,8 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class AbstractPreset(metaclass=PresetType):
-    """A library's loss under its own name and keyword arguments.
+class AbstractLibraryLoss(metaclass=PresetType):
+    """A library's loss under its own name and keyword arguments, of one part or several.
 
     Calling it gives the library's number, differentiable in the arrays' own library;
     for "none", its array.
@@ -102,7 +102,8 @@ class AbstractPreset(metaclass=PresetType):
         version: The version whose number it gives.
         notes: What that version does that surprises, one sentence each.
         reads: Number of outputs.
-        default_axes: Axes of the outputs in `term`, if none are named.
+        default_axes: Axes of the outputs in a term, if none are named.
+        nested: Options that hold options themselves: of which loss.
     """
 
     library: ClassVar[str]
@@ -110,14 +111,15 @@ class AbstractPreset(metaclass=PresetType):
     notes: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[int] = 1
     default_axes: ClassVar[str] = "batch class"
+    nested: ClassVar[Mapping[str, type[Any]]] = {}
 
     @abstractmethod
-    def recipe(self, axes: Axes, given: Given | None) -> Recipe:
-        """Say how the loss is put together.
+    def recipes(self, axes: Axes, given: Given | None) -> Mapping[str, Recipe]:
+        """Say how each part is put together, by name; `loss_weight` is its factor.
 
         Args:
             axes: Names of the outputs' axes.
-            given: The arrays as `arrange` left them; None where a term is built without.
+            given: The arrays as `arrange` left them; None where terms are built without.
         """
 
     def axes(self, rank: int) -> Axes:
@@ -129,9 +131,9 @@ class AbstractPreset(metaclass=PresetType):
         """Reshape arrays as the library does, and refuse what it would misread."""
         return given
 
-    def lay_out(self, values: Array, given: Given) -> Array:
-        """Give an unreduced array the library's shape: no axis may change its numbers."""
-        return values
+    @abstractmethod
+    def joined(self, values: Mapping[str, Array], given: Given, factors: Sequence[Any]) -> Array:
+        """Return the library's array, from one array a part and the parts' factors."""
 
     def __call__(
         self,
@@ -148,17 +150,12 @@ class AbstractPreset(metaclass=PresetType):
             sample_weight: Where the library takes one.
             mask: Likewise.
         """
-        given, recipe, term = self._built(outputs, targets, sample_weight, mask)
-        if not recipe.unreduced:
-            return Objective(term).loss(*_trees(term, given), **_weights(given))
-        trees = _trees(term, given)
-        weights: Mapping[str, Any] = {"element_weight": None} | _weights(given)
-        call = match((term,), (), (), *trees, weights, {})
-        watch = Watch(call.xp)
-        arrays = tuple(call.outputs[n] for n in term.outputs)
-        goal = None if term.target is None else call.targets[term.target]
-        found = unreduced(prepare(term, arrays, goal, call.weights[term.name], watch), watch)
-        return self.lay_out(found, given)
+        given, recipes, terms = self._built(outputs, targets, sample_weight, mask)
+        trees, weights = _trees(terms[0], given), _weights(given)
+        if not any(r.unreduced for r in recipes.values()):
+            return Objective(*terms).loss(*trees, **weights)
+        found = {term.name: _array_of(term, trees, weights) for term in terms}
+        return self.joined(found, given, [r.loss_weight for r in recipes.values()])
 
     def value_and_grad(
         self,
@@ -168,18 +165,18 @@ class AbstractPreset(metaclass=PresetType):
         mask: Array | None = None,
     ) -> tuple[Array, Outputs]:
         """Return (number, gradient for the outputs) by closed-form derivatives: for NumPy."""
-        given, recipe, term = self._built(outputs, targets, sample_weight, mask)
-        if recipe.unreduced:
+        given, recipes, terms = self._built(outputs, targets, sample_weight, mask)
+        if any(r.unreduced for r in recipes.values()):
             raise MatchError(
                 "Only a number has a gradient",
                 f"Found reduction={getattr(self, 'reduction', None)!r}",
                 "Unreduced values are an array",
                 "Choose a reduction",
             )
-        trees = _trees(term, given)
-        total, _, slopes = Objective(term).value_and_grad(*trees, **_weights(given))
+        trees = _trees(terms[0], given)
+        total, _, slopes = Objective(*terms).value_and_grad(*trees, **_weights(given))
         arrays = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
-        pairs = zip(term.outputs, arrays, strict=True)
+        pairs = zip(terms[0].outputs, arrays, strict=True)
         found = tuple(self.restore(given.xp, slopes[name], array) for name, array in pairs)
         return total, found if self.reads > 1 else found[0]
 
@@ -200,6 +197,71 @@ class AbstractPreset(metaclass=PresetType):
             )
         return slope
 
+    def _built(
+        self,
+        outputs: Outputs,
+        targets: Array,
+        sample_weight: Array | None,
+        mask: Array | None,
+    ) -> tuple[Given, Mapping[str, Recipe], tuple[Term, ...]]:
+        arrays = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
+        xp = library_of(*arrays)
+        others = [near(xp, arrays[0], a) for a in (targets, sample_weight, mask)]
+        given = self.arrange(Given(xp, arrays, *others))
+        axes = self.axes(len(given.outputs[0].shape))
+        recipes = self.recipes(axes, given)
+        names = tuple(f"output_{i}" for i in range(len(given.outputs)))
+        terms = tuple(
+            term_of(recipe, names, axes, {"name": name, "target": "targets"})
+            for name, recipe in recipes.items()
+        )
+        return given, recipes, terms
+
+    def _unbuilt(
+        self, axes: str | Sequence[str] | None, own: set[str]
+    ) -> tuple[Axes, Mapping[str, Recipe]]:
+        """Return the axes' names and the parts, for terms built without arrays.
+
+        Raises:
+            MatchError: If the preset is unreduced, or an option is the preset's `own`.
+        """
+        names = parse_axes(self.default_axes if axes is None else axes)
+        recipes = self.recipes(names, None)
+        if own or any(r.unreduced for r in recipes.values()):
+            raise MatchError(
+                "A term of a preset is reduced and weighted as the preset says",
+                f"Found {', '.join(sorted(own)) or 'an unreduced preset'}",
+                "An objective needs one number a term, made in one way",
+                f"Set it where the preset is built: {type(self).__name__}(...)",
+            )
+        return names, recipes
+
+
+@dataclass(frozen=True)
+class AbstractPreset(AbstractLibraryLoss):
+    """A library's loss of one part: a preset that is one term of an objective."""
+
+    @abstractmethod
+    def recipe(self, axes: Axes, given: Given | None) -> Recipe:
+        """Say how the loss is put together.
+
+        Args:
+            axes: Names of the outputs' axes.
+            given: The arrays as `arrange` left them; None where a term is built without.
+        """
+
+    def recipes(self, axes: Axes, given: Given | None) -> Mapping[str, Recipe]:
+        """Return the one part there is."""
+        return {"preset": self.recipe(axes, given)}
+
+    def lay_out(self, values: Array, given: Given) -> Array:
+        """Give an unreduced array the library's shape: no axis may change its numbers."""
+        return values
+
+    def joined(self, values: Mapping[str, Array], given: Given, factors: Sequence[Any]) -> Array:
+        """Return the only array, in the library's shape."""
+        return self.lay_out(values["preset"], given)
+
     def term(
         self,
         outputs: str | tuple[str, ...] = "outputs",
@@ -217,58 +279,39 @@ class AbstractPreset(metaclass=PresetType):
         Raises:
             MatchError: If the preset is unreduced, or an option is the preset's own.
         """
-        names = parse_axes(self.default_axes if axes is None else axes)
-        recipe = self.recipe(names, None)
-        own = {"reduction", "class_weight"} & set(options)
-        if recipe.unreduced or own:
-            raise MatchError(
-                "A term of a preset is reduced and weighted as the preset says",
-                f"Found {', '.join(sorted(own)) or 'an unreduced preset'}",
-                "An objective needs one number a term, made in one way",
-                f"Set it where the preset is built: {type(self).__name__}(...)",
-            )
-        settings = {"name": snake(type(self).__name__), "classes": recipe.classes} | options
-        settings["loss_weight"] = recipe.loss_weight * settings.get("loss_weight", 1.0)
-        return Term(
-            outputs,
-            recipe.loss,
-            names,
-            reduction=recipe.reduction,
-            class_weight=recipe.class_weight,
-            **settings,
-        )
-
-    def _built(
-        self,
-        outputs: Outputs,
-        targets: Array,
-        sample_weight: Array | None,
-        mask: Array | None,
-    ) -> tuple[Given, Recipe, Term]:
-        arrays = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
-        xp = library_of(*arrays)
-        others = [near(xp, arrays[0], a) for a in (targets, sample_weight, mask)]
-        given = self.arrange(Given(xp, arrays, *others))
-        axes = self.axes(len(given.outputs[0].shape))
-        recipe = self.recipe(axes, given)
-        names = tuple(f"output_{i}" for i in range(len(given.outputs)))
-        term = Term(
-            names,
-            recipe.loss,
-            axes,
-            target="targets",
-            reduction=recipe.reduction,
-            class_weight=recipe.class_weight,
-            loss_weight=recipe.loss_weight,
-            classes=recipe.classes,
-            name="preset",
-        )
-        return given, recipe, term
+        names, recipes = self._unbuilt(axes, {"reduction", "class_weight"} & set(options))
+        settings = {"name": snake(type(self).__name__)} | options
+        return term_of(recipes["preset"], outputs, names, settings)
 
 
 def class_second(rank: int) -> Axes:
     """Return the names batch, class and the rest, as PyTorch and what is built on it order them."""
     return ("batch", "class", *(f"axis_{i}" for i in range(2, rank)))[:rank]
+
+
+def term_of(
+    recipe: Recipe, outputs: str | tuple[str, ...], axes: Axes, settings: Mapping[str, Any]
+) -> Term:
+    """Return a part as a term; `loss_weight` among the settings multiplies the part's own."""
+    given = {"classes": recipe.classes} | dict(settings)
+    given["loss_weight"] = recipe.loss_weight * given.get("loss_weight", 1.0)
+    return Term(
+        outputs,
+        recipe.loss,
+        axes,
+        reduction=recipe.reduction,
+        class_weight=recipe.class_weight,
+        **given,
+    )
+
+
+def _array_of(term: Term, trees: tuple[Any, Any], weights: Mapping[str, Any]) -> Array:
+    """Return what a term leaves unreduced, times the weights it has not used."""
+    call = match((term,), (), (), *trees, {"element_weight": None, **weights}, {})
+    watch = Watch(call.xp)
+    arrays = tuple(call.outputs[n] for n in term.outputs)
+    goal = None if term.target is None else call.targets[term.target]
+    return unreduced(prepare(term, arrays, goal, call.weights[term.name], watch), watch)
 
 
 def _trees(term: Term, given: Given) -> tuple[Any, Any]:

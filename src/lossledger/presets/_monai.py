@@ -74,17 +74,17 @@ def check_options(
         )
 
 
-def check_sum(reduction: str) -> None:
-    """Refuse a sum of losses that is left unreduced.
+def check_reduced(reduction: str) -> None:
+    """Refuse a sum of Dice and cross entropy that is left unreduced.
 
     Raises:
         MatchError: For "none".
     """
     if reduction == "none":
         raise MatchError(
-            "A sum of two losses needs reduction='mean' or 'sum'",
+            "DiceCELoss needs reduction='mean' or 'sum'",
             "Found reduction='none'",
-            "MONAI adds one value a cell to one value a pixel, which counts cells many times",
+            "MONAI refuses it as well: a Dice a class and a cross entropy a pixel do not line up",
             "Call the two losses apart, each with reduction='none'",
         )
 
@@ -101,6 +101,13 @@ def arranged(given: Given, onehot: bool, ignore_index: int | None = None) -> Giv
                 "Pass labels[:, None], or leave to_onehot_y out",
             )
         return labels(given)
+    if shape != wanted:
+        raise ShapeError(
+            "Without to_onehot_y targets must have the shape of the outputs",
+            f"Found shape {shape} beside outputs {wanted}",
+            "They are labels, or one-hot with the class axis last",
+            "Pass one-hot targets, or labels[:, None] and to_onehot_y=True",
+        )
     if ignore_index is None:
         return given
     axes = ("batch", *(f"axis_{i}" for i in range(2, len(wanted))))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lossledger._errors import ShapeError
-from lossledger._typing import Array, Axes
+from lossledger._typing import Array, Axes, Callable
 from lossledger.losses import (
     CrossEntropy,
+    FenchelYoung,
     GeneralizedKL,
     MulticlassPerceptron,
     PointwiseKL,
@@ -144,6 +145,28 @@ class poly_loss_cross_entropy(AbstractRows):
         """Cross entropy and ε·Σ t·(1 − p)."""
         loss = Poly1(self.epsilon)
         return self.finished(filled(loss, self.where_for(given), LOWEST))
+
+
+@dataclass(frozen=True)
+class make_fenchel_young_loss(AbstractRows):
+    """optax.losses.make_fenchel_young_loss: what it returns, for scores and dense targets.
+
+    `max_fun` takes one row of scores to one number. `derivative`, which optax does not have, is
+    its gradient: `value_and_grad` asks for it on NumPy arrays.
+    """
+
+    max_fun: Callable[[Array], Array]
+    derivative: Callable[[Array], Array] | None = None
+
+    notes: ClassVar[tuple[str, ...]] = (
+        "Rows run along the last axis.",
+        "A max_fun of jax.numpy takes JAX arrays alone; of torch, torch's alone.",
+        "Targets of another shape broadcast in optax; here they are an error.",
+    )
+
+    def recipe(self, axes: Axes, given: Given | None) -> Recipe:
+        """The potential less the inner product of scores and targets."""
+        return self.finished(FenchelYoung(self.max_fun, self.derivative))
 
 
 @dataclass(frozen=True)

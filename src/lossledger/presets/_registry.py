@@ -8,13 +8,12 @@ from functools import cache
 from importlib import import_module
 
 from lossledger._errors import MatchError
-from lossledger.presets._base import AbstractPreset
-from lossledger.presets._compound import AbstractCompound
+from lossledger.presets._base import AbstractLibraryLoss
 
 LIBRARIES = ("torch", "keras", "tf1", "optax", "monai", "smp", "nnunet")
 
 
-def parse(text: str) -> AbstractPreset:
+def parse(text: str) -> AbstractLibraryLoss:
     """Build a preset from "library.Loss(option=value, ...)"; values are plain literals.
 
     Raises:
@@ -35,7 +34,7 @@ def parse(text: str) -> AbstractPreset:
         ) from error
     for kind in presets_of(library):
         if kind.__name__ == name:
-            built: AbstractPreset = kind(*positional, **named)
+            built: AbstractLibraryLoss = kind(*positional, **named)
             return built
     raise MatchError(
         f"{library} has the losses {', '.join(k.__name__ for k in presets_of(library))}",
@@ -45,17 +44,9 @@ def parse(text: str) -> AbstractPreset:
     )
 
 
-def compounds_of(library: str) -> list[type[AbstractCompound]]:
-    """Return a library's sums of losses, which are several terms each."""
-    kinds = vars(import_module(f"lossledger.presets.{library}")).values()
-    found = [k for k in kinds if isinstance(k, type) and issubclass(k, AbstractCompound)]
-    built = [k for k in found if not inspect.isabstract(k)]
-    return sorted(set(built), key=lambda k: k.__name__)
-
-
 @cache
-def presets_of(library: str) -> list[type[AbstractPreset]]:
-    """Return the presets of a library.
+def presets_of(library: str) -> list[type[AbstractLibraryLoss]]:
+    """Return the presets of a library, of one part and of several.
 
     Raises:
         MatchError: If there are none.
@@ -69,11 +60,11 @@ def presets_of(library: str) -> list[type[AbstractPreset]]:
         )
     module = import_module(f"lossledger.presets.{library}")
     kinds = [k for k in vars(module).values() if isinstance(k, type)]
-    built = [k for k in kinds if issubclass(k, AbstractPreset) and not inspect.isabstract(k)]
+    built = [k for k in kinds if issubclass(k, AbstractLibraryLoss) and not inspect.isabstract(k)]
     return sorted(set(built), key=lambda k: k.__name__)
 
 
-def spell(preset: AbstractPreset) -> str:
+def spell(preset: AbstractLibraryLoss) -> str:
     """Return a preset as code, with the options that are not at their defaults."""
     shown = []
     for f in fields(preset):
@@ -85,7 +76,7 @@ def spell(preset: AbstractPreset) -> str:
     return f"{library_of(preset)}.{type(preset).__name__}({', '.join(shown)})"
 
 
-def library_of(preset: AbstractPreset) -> str:
+def library_of(preset: AbstractLibraryLoss) -> str:
     """Return the name under which a preset's library is found here."""
     found = [name for name in LIBRARIES if type(preset) in presets_of(name)]
     return found[0] if found else preset.library

@@ -6,16 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lossledger._errors import LossLedgerError
+from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array
-from lossledger.losses import AbstractOverlapLoss
 from lossledger.losses._base import Domain, Facts
-from lossledger.presets._base import AbstractPreset
+from lossledger.presets._base import AbstractLibraryLoss
+from lossledger.presets._settings import options, overlaps
 
 SIZES = ((6, 3), (9, 5), (8, 4))
 """Samples and classes of each batch."""
 
 IMAGE = (4, 5)
+
+COLUMN = "labels[:, None]"
+"""How labels with a class axis of length 1 are written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,25 +53,41 @@ class Sample:
         return int(self.outputs[0].size)
 
 
-def samples(preset: AbstractPreset) -> tuple[Sample, ...]:
-    """Return batches of several sizes that a preset can take, the same at every call."""
-    weight = getattr(preset, "weight", None)
+def samples(preset: AbstractLibraryLoss) -> tuple[Sample, ...]:
+    """Return batches of several sizes that a preset can take, the same at every call.
+
+    Raises:
+        MatchError: If it can be built for neither rows nor images.
+    """
+    weight = class_weights(preset)
     rank = 2 if _facts(preset, 2) is not None else 4
     fixed = None if weight is None or isinstance(weight, int | float) else len(weight)
     random = np.random.default_rng(0)
     found = []
+    facts = _facts(preset, rank)
+    if facts is None:
+        raise MatchError(
+            "A loss is compared on batches of rows or of images",
+            f"Found {type(preset).__name__}, which can be built for neither",
+            "An option asks for arrays, or for axes, of its own",
+            "Compare the two presets on data of your own",
+        )
     for batch, classes in SIZES:
         shape = (batch, fixed or classes, *IMAGE[: rank - 2])
-        drawn = _draw(random, preset, shape)
-        facts = _facts(preset, rank)
-        assert facts is not None  # noqa: S101 - the rank was chosen so
+        drawn = _draw(random, preset, shape, facts)
         kind = f"{fixed} {facts.domains} {facts.accepts} {facts.targets} {facts.scores} {shape}"
         found.append(replace(drawn, kind=f"{kind} {facts.lacks} {drawn.outputs[0].shape}"))
     return tuple(found)
 
 
+def class_weights(preset: AbstractLibraryLoss) -> Array:
+    """Return the weights of the classes among a preset's options; None if there are none."""
+    given = options(preset)
+    return next((given[n] for n in ("weight", "class_weights") if given.get(n) is not None), None)
+
+
 def layouts(
-    preset: AbstractPreset, sample: Sample
+    preset: AbstractLibraryLoss, sample: Sample
 ) -> Iterator[tuple[tuple[Array, ...], Array, str]]:
     """Yield the batch as a preset may want it: class axis in place, targets in each form.
 
@@ -80,6 +99,7 @@ def layouts(
     sign = facts is not None and facts.targets == "sign"
     if sample.labels is not None:
         yield outputs, sample.labels, ""
+        yield outputs, sample.labels[:, None], COLUMN
     if sample.targets is not None:
         same = sample.targets.shape == sample.outputs[0].shape
         dense = moved(preset, sample.targets) if same else sample.targets
@@ -89,33 +109,40 @@ def layouts(
         yield outputs, None, ""
 
 
-def moved(preset: AbstractPreset, x: Array) -> Array:
+def moved(preset: AbstractLibraryLoss, x: Array) -> Array:
     """Move the class axis from the second place to where a preset's library has it."""
     names = preset.axes(x.ndim)
     return np.moveaxis(x, 1, names.index("class")) if "class" in names and x.ndim > 1 else x
 
 
-def moved_back(preset: AbstractPreset, x: Array) -> Array:
+def moved_back(preset: AbstractLibraryLoss, x: Array) -> Array:
     """Undo `moved`."""
     names = preset.axes(x.ndim)
     return np.moveaxis(x, names.index("class"), 1) if "class" in names and x.ndim > 1 else x
 
 
-def _facts(preset: AbstractPreset, rank: int) -> Facts | None:
-    """Return what the preset's loss declares; None if it needs arrays of another rank."""
-    axes = preset.axes(rank)
+def _facts(preset: AbstractLibraryLoss, rank: int) -> Facts | None:
+    """Return what the preset's loss declares; None if it needs arrays of another rank.
+
+    Of several parts the first says what outputs are, and any that they are of classes.
+    """
+    if rank == 2 and overlaps(preset):
+        return None
     try:
-        loss = preset.recipe(axes, None).loss
+        parts = preset.recipes(preset.axes(rank), None).values()
     except LossLedgerError:
         return None
-    if isinstance(loss, AbstractOverlapLoss) and rank == 2:
-        return None
-    return loss.facts()
+    facts = [part.loss.facts() for part in parts]
+    labels = any(each.accepts == "classes" for each in facts)
+    return replace(facts[0], accepts="classes") if labels else facts[0]
 
 
-def _draw(random: np.random.Generator, preset: AbstractPreset, shape: tuple[int, ...]) -> Sample:
-    facts = _facts(preset, len(shape))
-    assert facts is not None  # noqa: S101 - the rank was chosen so
+def _draw(
+    random: np.random.Generator,
+    preset: AbstractLibraryLoss,
+    shape: tuple[int, ...],
+    facts: Facts,
+) -> Sample:
     domains = facts.domains
     outputs = tuple(_numbers(random, shape, domains[i]) for i in range(preset.reads))
     labels = random.integers(0, shape[1], shape[:1] + shape[2:])

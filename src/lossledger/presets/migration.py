@@ -1,33 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """From one library's loss to another's: found by trying, on data, what the other has.
 
-Every preset of the other library is configured with the options that mean the same, and
-its number and gradient are compared with the source's on batches of several sizes. What is
-equal on all of them is equal; what is off by one factor, or by a size of the batch, is said
-to be; the rest cannot be expressed.
+Every preset of the other library, of one part and of several, is configured with the options
+that may mean the same, and its number and gradient are compared with the source's on batches of
+several sizes. What is equal on all of them is equal; what is off by one factor, by a size of the
+batch or by one constant is said to be; the rest cannot be expressed.
 """
 
-import itertools
-from dataclasses import MISSING, dataclass, fields, replace
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array, Mapping, Sequence
-from lossledger.presets._base import AbstractPreset
+from lossledger.presets._base import AbstractLibraryLoss
+from lossledger.presets._compound import AbstractCompound
 from lossledger.presets._registry import library_of, parse, presets_of, spell
-from lossledger.presets._samples import Sample, layouts, moved_back, samples
+from lossledger.presets._samples import COLUMN, Sample, class_weights, layouts, moved_back, samples
+from lossledger.presets._settings import configurations, lost, overlaps
 
-CLOSE = 1e-9
+CLOSE = 1e-11
+"""Largest deviation of what is equal: a smoothing by 1e-7 moves a sum over a batch by more."""
+
+FAR = 1e-6
+"""Least share of a number that a constant or a change of factor is said to make."""
+
 MOST = 3
 """Equals that are shown; the plainest come first."""
-# One meaning, several names; a value that stands for "nothing" is not carried over.
-SAME = (
-    {"ignore_index", "ignore_class", "ignore_label"},
-    {"delta", "beta"},
-    {"smooth", "smooth_nr", "smooth_dr"},
-)
 REFUSALS = (LossLedgerError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError)
 """How a preset refuses a batch of a shape that is not its own."""
 
@@ -36,7 +36,7 @@ FACTORS = ("a factor", "the batch size", "the number of classes", "the number of
 Answer = tuple[Array, tuple[Array, ...], str]
 """A number, its gradient for each output, and what targets it took."""
 
-Memo = dict[tuple[str, str, str], list[Answer] | None]
+Memo = dict[tuple[str, str, str, int], list[Answer] | None]
 
 
 @dataclass(frozen=True)
@@ -48,26 +48,31 @@ class Candidate:
         call: What to pass when calling it, beside outputs and targets as the source takes
             them; "" for nothing.
         times: By what its number has to be multiplied: "", or the factor in words.
-        deviation: Largest deviation of number and gradient after that, relative.
+        plus: What has to be added after that; a constant has no gradient.
+        deviation: Largest deviation of number and gradient after that, relative; of what is
+            not equal, on the first batch.
         number: What it gives on the first batch, before that.
     """
 
-    preset: AbstractPreset
+    preset: AbstractLibraryLoss
     call: str
     times: str
     deviation: float
     number: float = 0.0
+    plus: float = 0.0
 
     @property
     def equal(self) -> bool:
         """Whether number and gradient are the source's as they are."""
-        return self.deviation <= CLOSE and not self.times
+        return self.deviation <= CLOSE and not self.times and not self.plus
 
     def __str__(self) -> str:
         """Write as code, with what has to be passed and multiplied."""
         text = spell(self.preset)
         text += f", called with {self.call}" if self.call else ""
-        return text + (f", times {self.times}" if self.times else "")
+        text += f", times {self.times}" if self.times else ""
+        sign = "plus" if self.plus > 0 else "minus"
+        return text + (f", {sign} {abs(self.plus):.6g}" if self.plus else "")
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,13 @@ class Migration:
         source: The loss.
         to: The other library.
         equal: What gives the same number and gradient, the plainest first.
-        scaled: What does so after multiplying by a factor.
+        scaled: What does so after multiplying by a factor, or adding a constant.
         nearest: The closest of all; None if nothing takes the data.
         number: What the source gives on the first batch.
         lost: Options of the source that the nearest does not have.
     """
 
-    source: AbstractPreset
+    source: AbstractLibraryLoss
     to: str
     equal: tuple[Candidate, ...]
     scaled: tuple[Candidate, ...]
@@ -125,7 +130,7 @@ class Migration:
         }
 
 
-def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> Migration:
+def migrate(source: AbstractLibraryLoss | str, to: str, memo: Memo | None = None) -> Migration:
     """Look for a loss in another library.
 
     Args:
@@ -141,39 +146,23 @@ def migrate(source: AbstractPreset | str, to: str, memo: Memo | None = None) -> 
     wanted = [answer(preset, s, None) for s in drawn]
     _check_telling(preset, wanted)
     found: list[Candidate] = []
+    several = overlaps(preset)
     for kind in presets_of(to):
+        if issubclass(kind, AbstractCompound) and not several:
+            continue
         for configured in configurations(kind, preset):
             found += _compared(configured, preset, drawn, wanted, {} if memo is None else memo)
-    found.sort(key=lambda c: (len(c.call) > 0, len(spell(c.preset))))
+    found.sort(key=lambda c: (len(c.call) > 0, c.plus != 0, len(spell(c.preset))))
     equal = tuple(c for c in found if c.equal)
-    scaled = tuple(c for c in found if c.times)
+    scaled = tuple(c for c in found if c.times or c.plus)
     nearest = min(found, key=lambda c: c.deviation, default=None)
-    lost = () if equal or nearest is None else _lost(preset, nearest)
-    return Migration(preset, to, equal, scaled, nearest, lost, float(wanted[0][0]))
+    missing: tuple[str, ...] = ()
+    if nearest is not None and not equal and not scaled:
+        missing = lost(preset, nearest.preset, nearest.call)
+    return Migration(preset, to, equal, scaled, nearest, missing, float(wanted[0][0]))
 
 
-def configurations(kind: type[AbstractPreset], source: AbstractPreset) -> list[AbstractPreset]:
-    """Return a preset's settings that may mean the source's: options of one meaning copied."""
-    options = {f.name: f for f in fields(kind) if f.init}
-    if any(f.default is MISSING and f.default_factory is MISSING for f in options.values()):
-        return []
-    copied = {n: v for n, v in _carried(source, set(options)).items() if v is not None}
-    choices: list[list[tuple[str, Any]]] = []
-    hints = get_type_hints(kind)
-    for name in ("reduction", "from_logits"):
-        if name in options:
-            values = get_args(hints[name]) if name == "reduction" else (True, False)
-            choices.append([(name, v) for v in values])
-    built = []
-    for chosen in itertools.product(*choices):
-        try:
-            built.append(kind(**(copied | dict(chosen))))
-        except LossLedgerError:
-            continue
-    return built
-
-
-def answer(preset: AbstractPreset, sample: Sample, weight: Array | None) -> Answer:
+def answer(preset: AbstractLibraryLoss, sample: Sample, weight: Array | None) -> Answer:
     """Return number and gradient on a sample, the gradient with the class axis second.
 
     Raises:
@@ -193,7 +182,7 @@ def answer(preset: AbstractPreset, sample: Sample, weight: Array | None) -> Answ
     raise refused
 
 
-def _reduced(preset: AbstractPreset) -> AbstractPreset:
+def _reduced(preset: AbstractLibraryLoss) -> AbstractLibraryLoss:
     """Return the preset, with a mean where it gives an array: arrays have no gradient."""
     for name in ("reduction", "batch_reduction"):
         if getattr(preset, name, "mean") in ("none", None):
@@ -201,7 +190,7 @@ def _reduced(preset: AbstractPreset) -> AbstractPreset:
     return preset
 
 
-def _check_telling(preset: AbstractPreset, wanted: Sequence[Answer]) -> None:
+def _check_telling(preset: AbstractLibraryLoss, wanted: Sequence[Answer]) -> None:
     """Require numbers and gradients other than 0: of two zeros nothing follows."""
     if not all(value and any(s.any() for s in slopes) for value, slopes, _ in wanted):
         raise MatchError(
@@ -212,51 +201,41 @@ def _check_telling(preset: AbstractPreset, wanted: Sequence[Answer]) -> None:
         )
 
 
-def _alike(name: str) -> set[str]:
-    """Return the names under which an option of this name may be found."""
-    return next((group for group in SAME if name in group), {name})
-
-
-def _carried(source: AbstractPreset, names: set[str]) -> dict[str, Any]:
-    """Return the source's options under the names that mean the same."""
-    found = {}
-    for f in fields(source):
-        value = getattr(source, f.name)
-        if f.name in ("reduction", "from_logits"):
-            continue
-        for name in _alike(f.name) & names:
-            found[name] = value
-    return found
-
-
 def _compared(
-    configured: AbstractPreset,
-    source: AbstractPreset,
+    configured: AbstractLibraryLoss,
+    source: AbstractLibraryLoss,
     drawn: Sequence[Sample],
     wanted: Sequence[Answer],
     memo: Memo,
 ) -> list[Candidate]:
     """Return the candidates that one configuration makes, with and without sample weights."""
     calls: list[tuple[str, list[Array | None]]] = [("", [None] * len(drawn))]
-    by_class = getattr(source, "weight", None)
+    by_class = class_weights(source)
     if by_class is not None and drawn[0].labels is not None:
         looked_up = [np.asarray(by_class, np.float64)[s.labels] for s in drawn]
         calls.append(("sample_weight=weight[labels]", list(looked_up)))
     found = []
     for text, weights in calls:
         key = (spell(configured), text and repr(by_class), drawn[0].kind)
-        if key not in memo:
-            memo[key] = _answers(configured, drawn, weights)
-        answers = memo[key]
-        if answers is not None:
+        for count in (1, len(drawn)):  # what fails on the first batch is not tried on the rest
+            some = (*key, count)
+            if some not in memo:
+                memo[some] = _answers(configured, drawn[:count], weights[:count])
+            answers = memo[some]
+            if answers is None:
+                break
             form = answers[0][2] if answers[0][2] != wanted[0][2] else ""
+            form = form or ("labels" if wanted[0][2] == COLUMN != answers[0][2] else "")
             passed = " and ".join(part for part in (form, text) if part)
-            found.append(_judged(configured, passed, answers, wanted, drawn))
+            one = _judged(configured, passed, answers, wanted[:count], drawn[:count])
+            if one.deviation > CLOSE or count > 1:
+                found.append(one)
+                break
     return found
 
 
 def _answers(
-    configured: AbstractPreset, drawn: Sequence[Sample], weights: Sequence[Array | None]
+    configured: AbstractLibraryLoss, drawn: Sequence[Sample], weights: Sequence[Array | None]
 ) -> list[Answer] | None:
     """Return numbers and gradients on all samples; None if the preset cannot take them."""
     try:
@@ -266,31 +245,45 @@ def _answers(
 
 
 def _judged(
-    configured: AbstractPreset,
+    configured: AbstractLibraryLoss,
     call: str,
     answers: Sequence[Answer],
     wanted: Sequence[Answer],
     drawn: Sequence[Sample],
 ) -> Candidate:
-    plain, number = _distance(answers, wanted, [1.0] * len(drawn)), float(answers[0][0])
+    number = float(answers[0][0])
+    ones = [1.0] * len(drawn)
+    plain = _distance(answers, wanted, ones)
     if plain <= CLOSE:
         return Candidate(configured, call, "", plain, number)
     sizes: Mapping[str, list[float]] = {
-        FACTORS[0]: [1.0] * len(drawn),
+        FACTORS[0]: ones,
         FACTORS[1]: [float(s.batch) for s in drawn],
         FACTORS[2]: [float(s.classes) for s in drawn],
         FACTORS[3]: [float(s.elements) for s in drawn],
     }
+    factor = _steeper(answers[0], wanted[0])
+    factor = 1.0 if abs(factor - 1) <= FAR else factor
     for name, size in sizes.items():
         for power in (1, -1):
-            factor = float(wanted[0][0]) / float(answers[0][0]) if answers[0][0] else np.nan
             constant = factor / size[0] ** power
             scales = [constant * n**power for n in size]
-            rest = _distance(answers, wanted, scales)
+            plus = float(wanted[0][0]) - scales[0] * float(answers[0][0])
+            plus = 0.0 if abs(plus) <= FAR * abs(float(wanted[0][0])) else plus
+            rest = _distance(answers, wanted, scales, plus)
             if rest <= CLOSE:
-                times = _factor(constant, name, power)
-                return Candidate(configured, call, times, rest, number)
+                times = "" if scales == ones else _factor(constant, name, power)
+                return Candidate(configured, call, times, rest, number, plus)
     return Candidate(configured, call, "", plain, number)
+
+
+def _steeper(answer: Answer, wanted: Answer) -> float:
+    """Return by what an answer's gradient has to be multiplied, if any number will do."""
+    if [s.shape for s in answer[1]] != [s.shape for s in wanted[1]]:
+        return float("nan")
+    pairs = list(zip(answer[1], wanted[1], strict=True))
+    square = sum(float((mine * mine).sum()) for mine, _ in pairs)
+    return sum(float((mine * goal).sum()) for mine, goal in pairs) / square if square else np.nan
 
 
 def _factor(constant: float, name: str, power: int) -> str:
@@ -305,29 +298,19 @@ def _distance(
     answers: Sequence[Answer],
     wanted: Sequence[Answer],
     scales: Sequence[float],
+    plus: float = 0.0,
 ) -> float:
     """Return the largest deviation of numbers and gradients, relative to the wanted."""
     worst = 0.0
     for (value, slopes, _), (goal, goals, _), scale in zip(answers, wanted, scales, strict=True):
         if len(slopes) != len(goals):
             return float("inf")
-        pairs = [(value, goal), *zip(slopes, goals, strict=True)]
+        pairs = [(value * scale + plus, goal)]
+        pairs += [(mine * scale, theirs) for mine, theirs in zip(slopes, goals, strict=True)]
         for mine, theirs in pairs:
             if mine.shape != theirs.shape:
                 return float("inf")
-            gap = np.abs(mine * scale - theirs).max(initial=0.0)
+            gap = np.abs(mine - theirs).max(initial=0.0)
             size = max(np.abs(theirs).max(initial=0.0), 1e-6)
             worst = max(worst, float(gap / size) if np.isfinite(gap) else float("inf"))
     return worst
-
-
-def _lost(source: AbstractPreset, nearest: Candidate) -> tuple[str, ...]:
-    """Return the options that were set and have no counterpart."""
-    names = {f.name for f in fields(nearest.preset)} | ({"weight"} if nearest.call else set())
-    lost = []
-    for f in fields(source):
-        value = getattr(source, f.name)
-        set_here = hasattr(value, "shape") or value != f.default
-        if set_here and not _alike(f.name) & names:
-            lost.append(f.name)
-    return tuple(lost)

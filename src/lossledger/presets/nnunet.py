@@ -183,6 +183,14 @@ class TopKLoss(AbstractNnunet):
         return Recipe(loss, Chain((TopMean(count=count),)))
 
 
+@dataclass(frozen=True)
+class BinaryOptions:
+    """Options of torch's BCEWithLogitsLoss that a sum hands on."""
+
+    weight: Weights = None
+    pos_weight: Weights = None
+
+
 DICE: dict[str, type[Any]] = {
     each.__name__: each for each in (SoftDiceLoss, MemoryEfficientSoftDiceLoss)
 }
@@ -214,6 +222,9 @@ class DC_and_CE_loss(AbstractNnunetSum):  # noqa: N801 - the library's name
     notes: ClassVar[tuple[str, ...]] = (
         VALUE, SUMS, "One-hot targets are read by the cross entropy as labels; here an error.",
     )  # fmt: skip
+    nested: ClassVar[Mapping[str, type[Any]]] = {
+        "soft_dice_kwargs": SoftDiceLoss, "ce_kwargs": RobustCrossEntropyLoss,
+    }  # fmt: skip
 
     def arrange(self, given: Given) -> Given:
         """Read labels, which need their class axis of length 1."""
@@ -253,6 +264,9 @@ class DC_and_BCE_loss(AbstractNnunetSum):  # noqa: N801 - the library's name
         VALUE, SUMS,
         "With use_ignore_label the cross entropy is a sum over the classes, without it a mean.",
     )  # fmt: skip
+    nested: ClassVar[Mapping[str, type[Any]]] = {
+        "bce_kwargs": BinaryOptions, "soft_dice_kwargs": MemoryEfficientSoftDiceLoss,
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -307,6 +321,9 @@ class DC_and_topk_loss(AbstractNnunetSum):  # noqa: N801 - the library's name
     ignore_label: int | None = None
 
     notes: ClassVar[tuple[str, ...]] = (*DC_and_CE_loss.notes, *TopKLoss.notes)
+    nested: ClassVar[Mapping[str, type[Any]]] = {
+        "soft_dice_kwargs": SoftDiceLoss, "ce_kwargs": TopKLoss,
+    }  # fmt: skip
 
     def arrange(self, given: Given) -> Given:
         """Read labels, which need their class axis of length 1."""

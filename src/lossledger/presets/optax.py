@@ -3,8 +3,7 @@
 """The losses of `optax.losses` 0.2.8 as presets.
 
 They return arrays, as there; `reduction="mean"` or "sum" stands for what is called on one.
-CTC, the ranking losses, `make_fenchel_young_loss`, whose formula is a function that the user
-passes, and `smooth_labels`, which is no loss, are left out.
+CTC, the ranking losses and `smooth_labels`, which is no loss, are left out.
 """
 
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from lossledger.presets._optax_rows import (
     generalized_kl_divergence,
     kl_divergence,
     kl_divergence_with_log_targets,
+    make_fenchel_young_loss,
     multiclass_hinge_loss,
     multiclass_perceptron_loss,
     multiclass_sparsemax_loss,
@@ -60,6 +60,7 @@ __all__ = [
     "kl_divergence_with_log_targets",
     "l2_loss",
     "log_cosh",
+    "make_fenchel_young_loss",
     "multiclass_generalized_dice_loss",
     "multiclass_hinge_loss",
     "multiclass_perceptron_loss",
