@@ -38,7 +38,8 @@ class Prepared:
     """One term's batch, checked and safe to compute with.
 
     Attributes:
-        outputs: In the dtype of the work, with a harmless number where no weight is.
+        outputs: In the dtype of the work, with a harmless number where no weight is; shards of
+            a class axis as they were passed.
         targets: Likewise; None if the loss takes none.
         inputs: What the loss is told.
         frame: Axes of the values (of the channels, for a loss of sums).
@@ -46,6 +47,7 @@ class Prepared:
         factors: Sources of weight.
         positive: Which elements have a positive label; None if labels mean nothing here.
         decided: The first output as it was passed, for the counts of decisions.
+        work: Name of the dtype of the work.
     """
 
     term: Term
@@ -58,6 +60,7 @@ class Prepared:
     factors: tuple[Factor, ...]
     positive: Array | None
     decided: Array
+    work: str
 
 
 def prepare(
@@ -75,6 +78,7 @@ def prepare(
     """
     xp = watch.xp
     facts = term.facts
+    outputs, starts = _meet(term, outputs, targets, watch)
     frame = frame_of(term, outputs)
     left = values_frame(term, frame)
     form = target_form(xp, term, frame, targets)
@@ -94,7 +98,7 @@ def prepare(
     if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
         clean, form = _indicators(xp, clean, frame, work), "dense"
     within = _weighs_within(term, form)
-    inputs = Inputs(frame, form, classes, class_weight if within else None, places.alive)
+    inputs = Inputs(frame, form, classes, class_weight if within else None, places.alive, starts)
     labeled = places.on_targets(xp, term, form, places.given)
     keys = _keys(term, inputs, clean, labeled, weights, watch)
     by_row = _row_factor(xp, class_weight, within, inputs, clean, left)
@@ -102,15 +106,32 @@ def prepare(
     # Smoothed targets give every class a part of each row, whatever its own class weighs.
     if by_row and removing and not getattr(term.loss, "label_smoothing", 0.0):
         places = replace(places, alive=kept(xp, factors, places.free, keys, places.free.axes))
-    safe = tuple(
-        clean_output(xp, xp.astype(output, work), places, domain, form)
-        for output, domain in zip(outputs, facts.domains, strict=True)
-    )
-    check_outputs(xp, term, frame, safe, watch)
+    if starts is not None:
+        safe, inputs = outputs, replace(inputs, alive=places.alive)
+    else:
+        safe = tuple(
+            clean_output(xp, xp.astype(output, work), places, domain, form)
+            for output, domain in zip(outputs, facts.domains, strict=True)
+        )
+        check_outputs(xp, term, frame, safe, watch)
     return Prepared(
         term, xp, safe, clean, inputs, left, keys, factors,
-        _positive(term, inputs, clean), outputs[0],
+        _positive(term, inputs, clean), outputs[0], work,
     )  # fmt: skip
+
+
+def _meet(
+    term: Term, outputs: tuple[Array, ...], targets: Array, watch: Watch
+) -> tuple[tuple[Array, ...], Array | None]:
+    """Compare the batch over the ranks, if the class axis is a shard: one that stops stops all."""
+    shards = term.facts.shards
+    if shards is None:
+        return outputs, None
+    values_frame(term, Frame(term.axes, (1,) * len(term.axes)))  # there is a class axis
+    met = shards.meet(outputs, targets, term.axes.index("class"))
+    for rule, good, found in met.rules:
+        watch.require(good, rule, found)
+    return met.outputs, met.starts
 
 
 def _places(
@@ -143,11 +164,13 @@ def _work_dtype(xp: ArrayLibrary, term: Term, outputs: tuple[Array, ...]) -> str
 def _class_count(term: Term, frame: Frame) -> int | None:
     if "class" not in frame.axes:
         return term.class_count
-    length = frame.length("class")
+    shards = term.facts.shards
+    length = frame.length("class") if shards is None else shards.classes
     if term.class_count not in (None, length):
         raise ShapeError(
             "`classes` must match the outputs' class axis",
-            f"Found {term.class_count} classes and a class axis of length {length} in {frame}",
+            f"Found {term.class_count} classes and a class axis of length {length} "
+            + (f"in {frame}" if shards is None else "in all shards together"),
             "A class was left out of the names, or `axes` names another axis 'class'",
             f"Give {length} class names, in the order of the axis",
         )

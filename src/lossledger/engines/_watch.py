@@ -46,6 +46,18 @@ RULES: dict[str, tuple[int, str, str, str]] = {
         "An image of 0 and 255 was passed, or weights between 0 and 1",
         "Compare it first (mask > 0), or pass weights as sample_weight or element_weight",
     ),
+    "shards": (
+        128,
+        "The shards of all ranks must add up to the classes of the loss, in one dtype",
+        "The vocabulary was padded so that the ranks divide it, or a rank passed the full logits",
+        "Give classes= the number of logits in all shards together, and every rank its own shard",
+    ),
+    "ranks": (
+        256,
+        "All ranks that share a vocabulary must be given the same batch",
+        "Each rank loaded data of its own, or the group holds data-parallel ranks",
+        "Give group= the ranks whose shards make up one row of logits, and all of them one batch",
+    ),
     "numbers": (
         32,
         "Outputs that stand for a variance, a scale or a rate must lie in the loss's domain",
