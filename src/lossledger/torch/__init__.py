@@ -4,6 +4,18 @@
 `ll.torch` loads when it is first asked for, and PyTorch with it.
 """
 
-from lossledger.torch._vocabulary import ShardedCrossEntropy
+from lossledger._errors import MissingExtraError
+
+try:
+    from lossledger.torch._vocabulary import ShardedCrossEntropy
+except ModuleNotFoundError as missing:
+    if missing.name != "torch":
+        raise
+    raise MissingExtraError(
+        "`ll.torch` needs PyTorch",
+        "It is not installed",
+        "lossledger was installed without its `torch` extra",
+        "Run: pip install 'lossledger[torch]'",
+    ) from missing
 
 __all__ = ["ShardedCrossEntropy"]

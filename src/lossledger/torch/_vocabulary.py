@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossledger._array import ArrayLibrary, library_of
-from lossledger._errors import DomainError, ShapeError
+from lossledger._errors import DomainError, ReductionError, ShapeError
 from lossledger._typing import Array
 from lossledger.losses import AbstractLoss, AbstractShards, Facts, Inputs, Met
 from lossledger.losses._checks import check_probability
@@ -234,13 +234,37 @@ class _Attached(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, given: Tensor) -> tuple[Any, None, None, None]:
         """Return the derivative for this rank's logits, in their dtype."""
         (z,) = ctx.saved_tensors
-        labels, row, pull = ctx.parts
-        found = slope(as_rows(z, ctx.axis), labels, row, pull, given, z.dtype)
-        return _from_rows(found, z, ctx.axis), None, None, None
+        slope_once: Any = _Slope.apply
+        return slope_once(z, given, ctx.axis, ctx.parts), None, None, None
+
+
+class _Slope(torch.autograd.Function):
+    """The derivative for a rank's logits, which has none itself."""
+
+    @staticmethod
+    def forward(
+        _ctx: Any, z: Tensor, given: Tensor, axis: int, parts: tuple[Labels, Normalizer, Pull]
+    ) -> Tensor:
+        """Return the derivative in the dtype of the logits."""
+        labels, row, pull = parts
+        return _from_rows(slope(as_rows(z, axis), labels, row, pull, given, z.dtype), z, axis)
+
+    @staticmethod
+    def backward(_ctx: Any, *_given: Tensor) -> None:
+        """Refuse: other ranks' logits would be needed.
+
+        Raises:
+            ReductionError: Always.
+        """
+        raise ReductionError(
+            "ShardedCrossEntropy can be differentiated once",
+            "Found a derivative of its gradient",
+            "A gradient penalty or a Hessian was taken, which needs the rows of all ranks",
+            "Gather the logits and use ll.losses.CrossEntropy for it",
+        )
 
 
 def _start(loss: ShardedCrossEntropy, inputs: Inputs) -> Tensor:
@@ -258,12 +282,15 @@ def _from_rows(rows: Tensor, like: Tensor, axis: int) -> Tensor:
 def _said(z: Tensor, targets: Tensor, axis: int, classes: int) -> Tensor:
     """Return what the ranks compare: length, classes, dtype, sizes and a checksum of the targets.
 
-    The checksum weighs each target by an odd number of its place, modulo 2⁶⁴.
+    The checksum weighs each target by an odd number of its place, modulo 2⁶⁴. Targets with a
+    class axis differ by rank, and are refused by their shape later, on every rank alike.
     """
     length = z.shape[axis] if z.ndim > axis else 0
     wide = int(z.dtype is torch.float64)
-    sizes = hash((*z.shape[:axis], -1, *z.shape[axis + 1 :], -1, *targets.shape))
-    flat = targets.detach().reshape(-1).to(z.device, torch.int64)
+    dense = targets.shape == z.shape
+    beside = () if dense else tuple(targets.shape)
+    sizes = hash((*z.shape[:axis], -1, *z.shape[axis + 1 :], -1, *beside))
+    flat = targets.detach().reshape(-1)[: 0 if dense else None].to(z.device, torch.int64)
     places = torch.arange(len(flat), device=z.device)
     checksum = ((flat + 1) * ((places * 0x9E3779B97F4A7C1) | 1)).sum()
     numbers = torch.tensor([length, classes, wide, sizes], device=z.device)
