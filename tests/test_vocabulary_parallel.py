@@ -42,7 +42,7 @@ def torchrun(ranks: int, script: Path, *arguments: str) -> str:
         env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-6000:]
@@ -177,13 +177,15 @@ def test_what_torch_refuses(ranks):
 
 
 def test_compiled_without_breaks():
-    """torch.compile(fullgraph=True) takes a step of several ranks."""
+    """torch.compile(fullgraph=True) takes a step of several ranks; what is wrong is told later."""
     case = Case(weighted=True, smoothing=0.1, z_loss=0.01)
     expected = whole(case)
     for rank, each in enumerate(found(2)):
-        total, gradient = each["compiled"]
+        total, gradient, wrong, (raised, told) = each["compiled"]
         close(total, expected.total)
         close(gradient, shard(case, expected.gradient, rank, 2))
+        assert np.isnan(wrong)
+        assert (raised, "must be given the same batch" in told) == ("DomainError", True)
 
 
 def test_mesh_of_data_and_tensor_ranks():

@@ -329,8 +329,11 @@ def torch_refuses() -> dict[str, str]:
     return found
 
 
-def compiled() -> tuple[float, Any] | None:
-    """Return total and gradient of a compiled step; once, because compiling takes long."""
+def compiled() -> tuple[float, Any, float, tuple[str, str]] | None:
+    """Return total and gradient of a compiled step, then total and error of one rank's fault.
+
+    Once, because compiling takes long.
+    """
     if dist.get_world_size() != 2:
         return None
     case = Case(weighted=True, smoothing=0.1, z_loss=0.01)
@@ -340,7 +343,8 @@ def compiled() -> tuple[float, Any] | None:
     step = torch.compile(lambda *batch: objective(*batch), fullgraph=True, backend="aot_eager")
     total, _ = step(leaf, labels)
     total.backward()
-    return total.item(), leaf.grad.numpy()
+    wrong, ledger = step(leaf, labels.roll(1) if dist.get_rank() else labels)
+    return total.item(), leaf.grad.numpy(), wrong.item(), outcome(lambda: ledger.rows)
 
 
 def mesh_of_two_axes() -> dict[str, Any] | None:
@@ -372,7 +376,7 @@ def mesh_of_two_axes() -> dict[str, Any] | None:
 
 def main(folder: Path) -> None:
     """Compute everything on this rank and write it down."""
-    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", timeout=timedelta(seconds=180))
     found: dict[str, Any] = {"cases": {str(case): sharded(case) for case in cases()}}
     found["twins"] = twins()
     found["errors"] = bad_inputs()
