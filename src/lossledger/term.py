@@ -12,7 +12,7 @@ from lossledger._array import is_array
 from lossledger._errors import DomainError, MatchError, ShapeError
 from lossledger._typing import Array, Axes, Callable, Mapping, Names, Sequence
 from lossledger.frames import parse_axes
-from lossledger.losses import AbstractLoss, AbstractOverlapLoss, Elementwise, Loss
+from lossledger.losses import AbstractLoss, AbstractOverlapLoss, AbstractShards, Elementwise, Loss
 from lossledger.losses._base import Facts
 from lossledger.losses._checks import check_settings
 from lossledger.reductions import AbstractReduction, Chain, parse_reduction
@@ -157,7 +157,14 @@ def _name_of(loss: Loss) -> str:
 
 
 def _check_reads(loss: Loss, names: tuple[str, ...]) -> None:
-    reads = loss.facts().reads
+    shards, reads = loss.facts().shards, loss.facts().reads
+    if shards is not None and not isinstance(loss, AbstractShards):
+        raise MatchError(
+            "A loss of a sharded class axis must stand alone in its term",
+            f"Found {type(shards).__name__} inside {type(loss).__name__}",
+            "Steps or other targets were put in front of it, which see one shard and no row",
+            f"Pass the {type(shards).__name__} itself, and take the steps in the model",
+        )
     if reads != len(names):
         raise MatchError(
             f"{type(loss).__name__} reads {reads} output(s)",

@@ -31,7 +31,8 @@ def count_term(
     if isinstance(term.loss, AbstractOverlapLoss):
         halves = tuple(xp.full_like(o, 0.5) for o in outputs)
         return open_prepared(prepare(term, halves, targets, weights, watch))
-    labeled = term.class_count is not None or any(n in shapes for n in term.outputs)
+    known = term.class_count is not None or term.facts.shards is not None
+    labeled = known or any(n in shapes for n in term.outputs)
     prepared = prepare_counts(term, outputs, targets, weights, watch, labeled=labeled)
     return _counted(prepared, work)
 
@@ -65,8 +66,9 @@ def _shape(term: Term, targets: Array, shapes: Shapes) -> tuple[int, ...]:
 
 def _classes(term: Term) -> int:
     """Return the number of classes; 1 where no weight and no stage asks for a label."""
-    if term.class_count is not None:
-        return term.class_count
+    known = term.class_count if term.facts.shards is None else term.facts.shards.classes
+    if known is not None:
+        return known
     if term.class_weight is None and not term.reduction.names("class"):
         return 1
     raise ReductionError(

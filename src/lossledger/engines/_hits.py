@@ -26,7 +26,8 @@ def _softmax_hits(prepared: Prepared) -> Array | None:
     if "class" not in inputs.frame.axes or inputs.classes is None:
         return None
     axis = inputs.class_axis
-    predicted = xp.argmax(xp.detach(prepared.decided), axis)
+    decided, shards = xp.detach(prepared.decided), prepared.term.facts.shards
+    predicted = xp.argmax(decided, axis) if shards is None else shards.decide(decided, inputs)
     true = prepared.targets if inputs.form == "index" else xp.argmax(prepared.targets, axis)
     rows = inputs.frame.without(("class",))
     one = _ones(xp, true, _rows_with_weight(prepared, rows), rows.shape)

@@ -84,7 +84,7 @@ def open_prepared(prepared: Prepared) -> OpenTerm:
         )
     else:
         values = term.loss.values(xp, prepared.outputs, prepared.targets, prepared.inputs)
-        values = xp.astype(values, xp.dtype(prepared.outputs[0]))
+        values = xp.astype(values, prepared.work)
         return opened_values(prepared, open_values(prepared, values), values)
     return _opened(prepared, overlap, chain, values, chain.cells, chain.at, chain.following())
 

@@ -35,7 +35,8 @@ class Prepared:
     """One term's batch, checked and safe to compute with.
 
     Attributes:
-        outputs: In the dtype of the work, with a harmless number where no weight is.
+        outputs: In the dtype of the work, with a harmless number where no weight is; shards of
+            a class axis as they were passed.
         targets: Likewise; None if the loss takes none.
         inputs: What the loss is told.
         frame: Axes of the values (of the channels, for a loss of sums).
@@ -43,6 +44,7 @@ class Prepared:
         factors: Sources of weight.
         positive: Which elements have a positive label; None if labels mean nothing here.
         decided: The first output as it was passed, for the counts of decisions.
+        work: Name of the dtype of the work.
     """
 
     term: Term
@@ -55,6 +57,7 @@ class Prepared:
     factors: tuple[Factor, ...]
     positive: Array | None
     decided: Array
+    work: str
 
 
 def prepare(
@@ -71,6 +74,7 @@ def prepare(
         DomainError: If numbers lie outside their domain and can be read.
     """
     xp = watch.xp
+    outputs, starts = _meet(term, outputs, targets, watch)
     seen = _look(term, outputs, targets, weights, watch)
     frame, form, work, places = seen.frame, seen.form, seen.work, seen.places
     clean = clean_targets(xp, term, form, targets, places, work)
@@ -79,6 +83,9 @@ def prepare(
     if form == "index" and isinstance(term.loss, AbstractOverlapLoss):
         clean, form = _indicators(xp, clean, frame, work), "dense"
     found = _weigh(term, outputs, clean, form, seen, weights, watch)
+    if starts is not None:
+        inputs = replace(found.prepared.inputs, alive=found.places.alive, starts=starts)
+        return replace(found.prepared, inputs=inputs)
     safe = tuple(
         clean_output(xp, xp.astype(output, work), found.places, domain, form)
         for output, domain in zip(outputs, term.facts.domains, strict=True)
@@ -178,9 +185,23 @@ def _weigh(
         places = replace(places, alive=kept(xp, factors, places.free, keys, places.free.axes))
     positive = _positive(term, inputs, clean)
     prepared = Prepared(
-        term, xp, outputs, clean, inputs, seen.left, keys, factors, positive, outputs[0]
+        term, xp, outputs, clean, inputs, seen.left, keys, factors, positive, outputs[0], seen.work
     )
     return _Weighed(prepared, places)
+
+
+def _meet(
+    term: Term, outputs: tuple[Array, ...], targets: Array, watch: Watch
+) -> tuple[tuple[Array, ...], Array | None]:
+    """Compare the batch over the ranks, if the class axis is a shard: one that stops stops all."""
+    shards = term.facts.shards
+    if shards is None:
+        return outputs, None
+    values_frame(term, Frame(term.axes, (1,) * len(term.axes)))  # there is a class axis
+    met = shards.meet(outputs, targets, term.axes.index("class"))
+    for rule, good, found in met.rules:
+        watch.require(good, rule, found)
+    return met.outputs, met.starts
 
 
 def _places(
@@ -213,11 +234,13 @@ def _work_dtype(xp: ArrayLibrary, term: Term, outputs: tuple[Array, ...]) -> str
 def _class_count(term: Term, frame: Frame) -> int | None:
     if "class" not in frame.axes:
         return term.class_count
-    length = frame.length("class")
+    shards = term.facts.shards
+    length = frame.length("class") if shards is None else shards.classes
     if term.class_count not in (None, length):
         raise ShapeError(
             "`classes` must match the outputs' class axis",
-            f"Found {term.class_count} classes and a class axis of length {length} in {frame}",
+            f"Found {term.class_count} classes and a class axis of length {length} "
+            + (f"in {frame}" if shards is None else "in all shards together"),
             "A class was left out of the names, or `axes` names another axis 'class'",
             f"Give {length} class names, in the order of the axis",
         )

@@ -35,7 +35,8 @@ def frame_of(term: Term, outputs: tuple[Array, ...]) -> Frame:
                 "Reshape the outputs to one shape",
             )
     frame = Frame(term.axes, first)
-    empty = [a for a in frame.axes if frame.length(a) == 0]
+    bare = () if term.facts.shards is None else ("class",)  # more ranks than classes
+    empty = [a for a in frame.axes if frame.length(a) == 0 and a not in bare]
     if empty:
         raise ShapeError(
             "A batch must hold at least one element",
@@ -90,7 +91,7 @@ def target_form(xp: ArrayLibrary, term: Term, frame: Frame, targets: Array) -> F
         if shape == own.shape:
             return "rows"
         raise _no_match(term, frame, own, shape)
-    if shape == frame.shape:
+    if shape == frame.shape and facts.shards is None:
         return "dense"
     rows = frame.without(("class",))
     if accepts == "classes" and shape == rows.shape:
@@ -194,6 +195,8 @@ def _no_match(term: Term, frame: Frame, rows: Frame, shape: tuple[int, ...]) -> 
     if isinstance(term.loss, AbstractOverlapLoss) and shape == rows.shape:
         cause = "Class indices were given to a loss of independent sigmoid channels"
         remedy = "Use kind='softmax', or pass one mask a class"
+    if term.facts.shards is not None:
+        accepts, remedy = "rows", f"Pass class indices of shape {rows.shape}, the same on all ranks"
     allowed = {"same": f"{frame}", "rows": f"{rows}", "classes": f"{frame} or {rows}"}[accepts]
     return ShapeError(
         f"Target `{term.target}` of `{term.name}` must have the axes {allowed}",

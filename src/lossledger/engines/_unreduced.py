@@ -23,7 +23,7 @@ def unreduced(prepared: Prepared, watch: Watch) -> Array:
         )
     else:
         values = prepared.term.loss.values(xp, prepared.outputs, prepared.targets, prepared.inputs)
-        values = xp.astype(values, xp.dtype(prepared.outputs[0]))
+        values = xp.astype(values, prepared.work)
         found, left = walk(xp, chain, values, prepared.frame, prepared.keys, prepared.factors)
     dtype = xp.dtype(found.value)
     bare: Masses = masses(xp, left.factors, left.frame, left.keys, dtype)

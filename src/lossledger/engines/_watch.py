@@ -47,10 +47,22 @@ RULES: dict[str, tuple[int, str, str, str]] = {
         "Compare it first (mask > 0), or pass weights as sample_weight or element_weight",
     ),
     "whole": (
-        128,
+        512,
         "A part must be one of those that its whole was made of",
         "The whole was counted with other masks or weights, or parts come in another order",
         "Count with the same arguments, and pass part=i: the place of the part in sum(wholes)",
+    ),
+    "shards": (
+        128,
+        "The shards of all ranks must add up to the classes of the loss, in one dtype",
+        "The vocabulary was padded so that the ranks divide it, or a rank passed the full logits",
+        "Give classes= the number of logits in all shards together, and every rank its own shard",
+    ),
+    "ranks": (
+        256,
+        "All ranks that share a vocabulary must be given the same batch",
+        "Each rank loaded data of its own, or the group holds data-parallel ranks",
+        "Give group= the ranks whose shards make up one row of logits, and all of them one batch",
     ),
     "numbers": (
         32,

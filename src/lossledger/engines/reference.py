@@ -73,7 +73,7 @@ def run(prepared: Prepared, watch: Watch) -> Ran:
         report_broken(watch, evaluated.broken)
         return Ran(prepared, evaluated.value, evaluated, overlap, None)
     values = term.loss.values(xp, prepared.outputs, prepared.targets, prepared.inputs)
-    values = xp.astype(values, xp.dtype(prepared.outputs[0]))
+    values = xp.astype(values, prepared.work)
     evaluated = evaluate(
         xp, term.reduction, values, prepared.frame, prepared.keys, prepared.factors
     )
@@ -131,8 +131,8 @@ def account(ran: Ran, loss_weight: Array) -> tuple[Account, CellNames]:
     rows, split = cell_names(prepared)
     grouping = group(xp, prepared.frame, prepared.keys, rows)
     elements = _elements(ran)
-    dtype = xp.dtype(prepared.outputs[0])
-    book = Booker(xp, grouping, prepared.positive if split else None, prepared.outputs[0], dtype)
+    positive = prepared.positive if split else None
+    book = Booker(xp, grouping, positive, prepared.outputs[0], prepared.work)
     wide = xp.wide(ran.value)
     counts, decided = book.counts(elements.alive), hits(_own_only(ran))
     mass = xp.astype(counts, wide) if elements.mass is None else book.mass(elements.mass)

@@ -2,7 +2,15 @@
 """The catalogue: outputs and targets to one value per element, or to sums over axes."""
 
 from lossledger.losses._adapters import Elementwise
-from lossledger.losses._base import AbstractLoss, AbstractOverlapLoss, Facts, Inputs, Loss
+from lossledger.losses._base import (
+    AbstractLoss,
+    AbstractOverlapLoss,
+    AbstractShards,
+    Facts,
+    Inputs,
+    Loss,
+    Met,
+)
 from lossledger.losses.boundary import Boundary
 from lossledger.losses.circle import Circle
 from lossledger.losses.clamped import ClampedBinaryCrossEntropy
@@ -81,6 +89,7 @@ __all__ = [
     "AbsolutePercentageError",
     "AbstractLoss",
     "AbstractOverlapLoss",
+    "AbstractShards",
     "Affine",
     "Asymmetric",
     "BalancedDice",
@@ -138,6 +147,7 @@ __all__ = [
     "MarginRanking",
     "Matthews",
     "MeanTverskyPower",
+    "Met",
     "MultiMargin",
     "MulticlassHinge",
     "MulticlassPerceptron",

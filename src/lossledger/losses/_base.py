@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from lossledger._array import ArrayLibrary
-from lossledger._typing import Array, Axes, Mapping, Names
+from lossledger._typing import Array, Axes, Callable, Mapping, Names
 from lossledger.frames import Frame
 
 Accepts = Literal["same", "classes", "rows", "free", "none"]
@@ -16,6 +16,46 @@ Domain = Literal[
 ]  # fmt: skip
 Scores = Literal["sigmoid", "softmax"]
 Form = Literal["dense", "index", "rows", "free", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Met:
+    """What the ranks of a group found out together about one batch; the same on each of them.
+
+    Attributes:
+        outputs: This rank's shards, as plain arrays.
+        starts: The first class of each rank's shard, in the order of the ranks, and behind them
+            the sum of the shards' lengths.
+        rules: (rule of the watch, whether it holds, what was found).
+    """
+
+    outputs: tuple[Array, ...]
+    starts: Array
+    rules: tuple[tuple[str, Array, Callable[[], str]], ...]
+
+
+class AbstractShards(ABC):
+    """What ranks do together where each one's outputs hold a shard of the class axis.
+
+    The loss gets its shard as it was passed, in its own dtype: the loss itself computes in that
+    of the work, and leaves out what is not `alive`, so that no shard is copied whole.
+
+    Attributes:
+        classes: Number of classes in all shards together.
+    """
+
+    classes: int
+
+    @abstractmethod
+    def meet(self, outputs: tuple[Array, ...], targets: Array, axis: int) -> Met:
+        """Compare the batch over the ranks, before anything is checked on one of them alone.
+
+        `axis` is the place of the class axis.
+        """
+
+    @abstractmethod
+    def decide(self, output: Array, inputs: "Inputs") -> Array:
+        """Return the class with the largest output in all shards, the first of equal ones."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +77,8 @@ class Facts:
         labels: Whether each element has a positive or negative label (target > 1/2).
         class_weight_within: Whether soft targets weigh each class inside the value.
         candidates: Whether values depend on the other samples of the batch.
+        shards: Who asks the other ranks, where the class axis of the outputs is a shard: then
+            labels and classes are those of all shards, and the loss's values too.
         source: Paper or library function that it equals.
     """
 
@@ -51,6 +93,7 @@ class Facts:
     labels: bool = False
     class_weight_within: bool = False
     candidates: bool = False
+    shards: AbstractShards | None = None
     source: str = ""
 
     @property
@@ -73,6 +116,7 @@ class Inputs:
         class_weight: Set only where the loss weighs classes inside its values.
         alive: Where elements have weight, over the axes of the values (length 1 where all
             agree): what compares samples leaves the others out. None for everywhere.
+        starts: Where the class axis is a shard: `Met.starts`.
     """
 
     frame: Frame
@@ -80,6 +124,7 @@ class Inputs:
     classes: int | None
     class_weight: Array | None = None
     alive: Array | None = None
+    starts: Array | None = None
 
     @property
     def class_axis(self) -> int:

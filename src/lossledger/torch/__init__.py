@@ -10,6 +10,7 @@ try:
     from lossledger.torch._accumulator import Accumulator
     from lossledger.torch._batches import MicroBatch
     from lossledger.torch._exchange import all_reduce
+    from lossledger.torch._vocabulary import ShardedCrossEntropy
 except ModuleNotFoundError as missing:
     if missing.name != "torch":
         raise
@@ -20,4 +21,4 @@ except ModuleNotFoundError as missing:
         "Run: pip install 'lossledger[torch]'",
     ) from missing
 
-__all__ = ["Accumulator", "MicroBatch", "all_reduce"]
+__all__ = ["Accumulator", "MicroBatch", "ShardedCrossEntropy", "all_reduce"]
