@@ -53,7 +53,7 @@ __all__ = [
     "losses",
 ]
 
-_ON_FIRST_USE = ("presets",)
+_ON_FIRST_USE = ("presets", "scaling")
 
 
 def __getattr__(name: str) -> Any:
