@@ -62,6 +62,8 @@ def cases(library: str) -> dict[str, Settings]:
     for name, (optimizer, settings) in _OPTIMIZERS.items():
         if "dampening" in settings and library != "torch":
             continue
+        if library == "keras" and "coupled" in name.split():
+            continue
         for extra, options in EXTRAS.items():
             one = Settings(optimizer, library=library, **(settings | options))
             if library in one.kind.names:
@@ -180,7 +182,38 @@ def run_optax(settings: Settings, code: str, reduction: str, steps: int = STEPS)
         return np.stack(path)
 
 
-RUNS = {"torch": run_torch, "optax": run_optax}
+def of_keras(variable: Any) -> np.ndarray:
+    """Return a Keras variable's array, whatever the backend."""
+    import keras
+
+    return np.asarray(keras.ops.stop_gradient(variable.value)).copy()
+
+
+def run_keras(settings: Settings, code: str, reduction: str, steps: int = STEPS) -> np.ndarray:
+    """Do the same in Keras, whose hyperparameters are of its default dtype."""
+    import jax
+    import keras
+
+    before, path = keras.config.floatx(), []
+    keras.config.set_floatx("float64")
+    try:
+        with jax.enable_x64(True):
+            optimizer = executed(code)["optimizer"]
+            variables = [keras.Variable(p, dtype="float64") for p in data().start]
+            over = BATCH if reduction == "mean" else 1
+            for batch in zip(data().inputs[:steps], data().labels[:steps], strict=True):
+                params = [of_keras(v) for v in variables]
+                slopes = jax_gradient()(params, *batch, float(over), settings.l2)
+                optimizer.apply(
+                    [keras.ops.convert_to_tensor(np.array(g)) for g in slopes], variables
+                )
+                path.append(np.concatenate([of_keras(v).ravel() for v in variables]))
+    finally:
+        keras.config.set_floatx(before)
+    return np.stack(path)
+
+
+RUNS = {"torch": run_torch, "optax": run_optax, "keras": run_keras}
 
 
 def run(settings: Settings, code: str, reduction: str, steps: int = STEPS) -> np.ndarray:

@@ -35,6 +35,7 @@ CASES = {
     for library in ("torch", "optax")
     for name, settings in cases(library).items()
 }
+KERAS = cases("keras")
 CLIPPED_BY_TORCH = {n: s for n, s in CASES.items() if s.library == "torch" and s.clip_norm}
 EXACT = {n: s for n, s in CASES.items() if n not in CLIPPED_BY_TORCH}
 
@@ -93,6 +94,20 @@ def test_from_sum_to_mean(name):
     found = convert(summed, from_="sum", to="mean", batch=BATCH)
     one = run(summed, snippet(summed), "sum")
     assert apart(one, run(found.settings, found.snippet(), "mean")) < CLOSE
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_same_path_in_keras(name):
+    """The same in Keras, whose clipping by norm takes a constant in 32 bits."""
+    settings, found = KERAS[name], to_sum(KERAS[name])
+    one = run(settings, snippet(settings), "mean")
+    off = apart(one, run(found.settings, found.snippet(), "sum"))
+    print(f"keras, {name}: {off:.1e} over {STEPS} steps")
+    assert off < (1e-6 if settings.clip_norm else CLOSE)
+    for change in found.changed:
+        broken = replace(found.settings, **{change.name: change.old})
+        left = apart(one[:SOME], run(broken, snippet(broken), "sum", steps=SOME))
+        assert left > TELLING or (settings.optimizer == "lion" and "clip" in change.name)
 
 
 @pytest.mark.parametrize("name", CLIPPED_BY_TORCH)

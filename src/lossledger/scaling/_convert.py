@@ -73,10 +73,8 @@ class Conversion:
     def snippet(self) -> str:
         """Return Python code that makes the optimizer, for the settings' own library.
 
-        It uses `model` (torch, Keras) or `params` (optax) from around it.
-
-        Raises:
-            MatchError: If the library has no such optimizer.
+        It uses `model` (torch) or `params` (optax) from around it. For an optimizer that the
+        library does not have, it holds the settings alone.
         """
         return snippet(self.settings)
 
@@ -94,7 +92,7 @@ class Conversion:
             lines.append(heading if changes else f"{heading}: nothing")
             for change, text in zip(changes, texts, strict=True):
                 lines.append(f"  {change.name:<{wide}}  {text:<{long}}  {change.reason}")
-        same = "The same path, up to rounding." if self.exact else "Not the same path:"
+        same = "The same path, up to rounding." if self.exact else "Not exactly the same path:"
         return "\n".join([*lines, "", same, *(f"- {caveat}" for caveat in self.caveats)])
 
     def to_dict(self) -> dict[str, Any]:

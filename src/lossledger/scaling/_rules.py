@@ -141,15 +141,18 @@ def rebatch(settings: Settings, k: float, rule: Rule) -> Stage:
 
 
 def _shorter(name: str, beta: float, k: float) -> float:
-    """Return 1 − k(1 − β)."""
-    if k * (1 - beta) >= 1:
+    """Return 1 − k(1 − β), rounded where floats would make 0 positive; no average stays none."""
+    if beta == 0:
+        return 0.0
+    shorter = round(1 - k * (1 - beta), 15)
+    if shorter <= 0:
         raise DomainError(
             f"The square-root rule needs k × (1 − {name}) < 1",
             f"Found {name} {beta:g} and k {k:g}: {k * (1 - beta):g}",
             "The average would have to be shorter than one of the larger steps",
             f"Grow the batch by less than {1 / (1 - beta):.6g}, or start from a larger {name}",
         )
-    return round(1 - k * (1 - beta), 15)
+    return shorter
 
 
 def linear(lr: float, k: float) -> float:

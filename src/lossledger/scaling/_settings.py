@@ -85,6 +85,11 @@ class Settings:
             object.__setattr__(self, "decoupled", kind.decoupled or self.library == "keras")
         _check_numbers(self)
         _check_together(self)
+        for name in NUMBERS:
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, float(value))
+        if self.betas is not None:
+            object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
 
     @property
     def kind(self) -> Kind:
@@ -103,6 +108,10 @@ class Settings:
         return self.momentum > 0 and self.library in form.get(self.optimizer, ())
 
 
+NUMBERS = (
+    *("lr", "momentum", "dampening", "alpha", "eps", "weight_decay", "l2"),
+    *("clip_norm", "clip_value", "initial_accumulator"),
+)
 OPTIONAL = {
     "momentum": 0.0,
     "nesterov": False,
@@ -134,6 +143,8 @@ def _check_taken(settings: Settings, kind: Kind) -> None:
 def _check_numbers(settings: Settings) -> None:
     """Require every number to lie in its domain."""
     betas = settings.betas or ()
+    if settings.betas is not None and len(settings.betas) != 2:
+        raise _outside("`betas` must be two numbers", settings.betas, "Pass (β₁, β₂)")
     shares = [("momentum", settings.momentum), ("alpha", settings.alpha)]
     shares += [("betas", beta) for beta in betas]
     for name, value in shares:
@@ -151,7 +162,7 @@ def _check_numbers(settings: Settings) -> None:
             raise _outside(f"`{name}` must be a number ≥ 0", value, f"Pass {name} ≥ 0")
 
 
-def _outside(rule: str, value: float, remedy: str) -> LossLedgerError:
+def _outside(rule: str, value: object, remedy: str) -> LossLedgerError:
     cause = "The sign, a percentage, or the wrong setting"
     return DomainError(rule, f"Found {value!r}", cause, remedy)
 

@@ -35,6 +35,14 @@ def _given(settings: Settings, names: Mapping[str, str]) -> list[str]:
     return found
 
 
+def _without(reason: str, given: list[str]) -> list[str]:
+    """Write the settings alone."""
+    return [
+        f"# {reason}; these are for the one that you use",
+        *_call("dict", given, prefix="settings = "),
+    ]
+
+
 ALWAYS = ("eps", "weight_decay", "initial_accumulator")
 """Written even when 0, because a library's default may not be."""
 
@@ -62,13 +70,10 @@ def _torch(settings: Settings) -> list[str]:
     own = settings.optimizer in ("adam", "adamw", "nadam") or not settings.decoupled
     if "weight_decay" in settings.kind.takes and (own or name is None):
         given.append(f"weight_decay={decay!r}")
-    if own and settings.decoupled != settings.kind.decoupled and settings.decoupled is not None:
-        given.append(f"decoupled_weight_decay={settings.decoupled}")
     if name is None:
-        title = settings.kind.title
-        made = [f"# torch.optim has no {title}; these are for the one that you use"]
-        made += _call("dict", given, prefix="settings = ")
-        return made
+        return _without(f"torch.optim has no {settings.kind.title}", given)
+    if own and settings.decoupled != settings.kind.decoupled:
+        given.append(f"decoupled_weight_decay={settings.decoupled}")
     made = ["import torch", ""]
     made += _call(f"torch.optim.{name}", ["model.parameters()", *given], prefix="optimizer = ")
     apart = 0.0 if own else decay
@@ -157,9 +162,7 @@ def _keras(settings: Settings) -> list[str]:
         if (value := getattr(settings, ours)) is not None:
             given.append(f"{KERAS[ours]}={value!r}")
     if name is None:
-        title = settings.kind.title
-        made = [f"# keras.optimizers has no {title}; these are for the one that you use"]
-        return [*made, *_call("dict", given, prefix="settings = ")]
+        return _without(f"keras.optimizers has no {settings.kind.title}", given)
     return ["import keras", "", *_call(f"keras.optimizers.{name}", given, prefix="optimizer = ")]
 
 
