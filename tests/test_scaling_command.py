@@ -125,6 +125,7 @@ def test_every_setting_has_an_option(capsys):
         ("--optimizer sgd --lr 1 --library keras --clip-norm 1 --clip-value 1", "Found both"),
         ("--optimizer sgd --lr 1 --library optax --momentum 0.9 --dampening 0.1", "of torch's"),
         ("--optimizer rprop --lr 1 --weight-decay 1", "Found weight_decay=1.0"),
+        ("--optimizer adamw --lr 1 --no-decoupled", "AdamW is Adam"),
         ("--optimizer adam --lr 1 --to mean", "on both sides"),
         ("--optimizer adam --lr 1 --to-batch 640", "Grow the batch by less than 10"),
     ],

@@ -183,6 +183,13 @@ def _check_together(settings: Settings) -> None:
             "The settings were copied from torch",
             "Leave it out",
         )
+    if settings.optimizer == "adamw" and not settings.decoupled:
+        raise MatchError(
+            "AdamW's `weight_decay` is decoupled",
+            "Found decoupled=False",
+            "With the decay in the gradient, AdamW is Adam",
+            "Pass optimizer='adam'",
+        )
     if settings.library != "keras":
         return
     if settings.weight_decay and settings.decoupled is False:

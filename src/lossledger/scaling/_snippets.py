@@ -72,8 +72,8 @@ def _torch(settings: Settings) -> list[str]:
         given.append(f"weight_decay={decay!r}")
     if name is None:
         return _without(f"torch.optim has no {settings.kind.title}", given)
-    if own and settings.decoupled != settings.kind.decoupled:
-        given.append(f"decoupled_weight_decay={settings.decoupled}")
+    if settings.optimizer in ("adam", "nadam") and settings.decoupled:
+        given.append("decoupled_weight_decay=True")
     made = ["import torch", ""]
     made += _call(f"torch.optim.{name}", ["model.parameters()", *given], prefix="optimizer = ")
     apart = 0.0 if own else decay
