@@ -66,8 +66,9 @@ def _of_reduction(
     """Return what to know when a sum becomes a mean, or a mean a sum."""
     size = sizes[0] if reductions[0] == "sum" else sizes[1]
     down = reductions[1] == "mean"
+    both = " and ".join(f"{each:.6g}" for each in dict.fromkeys(sizes))
     steady = (
-        f"The divisor must be {size:.6g} in every step. Where it varies (a short last batch, "
+        f"The divisor must be {both} in every step. Where it varies (a short last batch, "
         "tokens, masks, weights), no constant converts: a mean gives an element of a small batch "
         "more weight, a sum does not."
     )

@@ -16,7 +16,7 @@ from lossledger.scaling._rules import (
     rescale,
     rule_of,
 )
-from lossledger.scaling._settings import Settings
+from lossledger.scaling._settings import Settings, is_number
 from lossledger.scaling._snippets import snippet
 
 REDUCTIONS = ("sum", "mean")
@@ -152,7 +152,7 @@ def convert(
     """
     to = from_ if to is None else to
     after = batch if to_batch is None else to_batch
-    _check(from_, to, batch, after)
+    _check(from_, to, batch, after, rule)
     k = check_ratio(after / batch)
     chosen = rule_of(settings, rule) if k != 1 else None
     stages: list[Stage] = []
@@ -176,7 +176,7 @@ def convert(
     )
 
 
-def _check(from_: str, to: str, batch: float, after: float) -> None:
+def _check(from_: str, to: str, batch: float, after: float, rule: str | None) -> None:
     """Require known reductions, sizes > 0, and something to convert."""
     for name, value in (("from_", from_), ("to", to)):
         if value not in REDUCTIONS:
@@ -187,13 +187,20 @@ def _check(from_: str, to: str, batch: float, after: float) -> None:
                 "Pass 'sum' or 'mean'",
             )
     for name, size in (("batch", batch), ("to_batch", after)):
-        if not 0 < size < math.inf:
+        if not (is_number(size) and 0 < size < math.inf):
             raise DomainError(
                 f"`{name}` must be a number > 0",
                 f"Found {size!r}",
                 "It is what a mean divides by",
                 "Pass the number of elements, tokens or the sum of weights in a step",
             )
+    if rule is not None and batch == after:
+        raise MatchError(
+            "`rule` is for another batch size",
+            f"Found rule={rule!r} and batch {batch:g} on both sides",
+            "Between sum and mean there is nothing to choose",
+            "Pass to_batch=, or leave the rule out",
+        )
     if from_ == to and batch == after:
         raise DomainError(
             "Something must be converted: the reduction, the batch size, or both",

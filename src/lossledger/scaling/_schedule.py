@@ -40,8 +40,8 @@ def warmup(lr_start: float, lr_end: float, steps: int) -> Warmup:
 
     Example:
         >>> lr = warmup(0.1, 0.8, steps=700)
-        >>> [round(lr(step), 3) for step in (0, 350, 700, 1000)]
-        [0.1, 0.45, 0.8, 0.8]
+        >>> lr(0), lr(350), lr(700), lr(1000)
+        (0.1, 0.45, 0.8, 0.8)
 
     Source: Goyal et al. 2017, section 2.2; optax.linear_schedule gives the same numbers.
     """

@@ -3,7 +3,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 from lossledger._errors import DomainError, LossLedgerError, MatchError
 from lossledger.scaling._kinds import LIBRARIES, Kind, kind_of
@@ -83,6 +84,7 @@ class Settings:
                 object.__setattr__(self, name, kind.default(name, self.library))
         if "weight_decay" in kind.takes and self.decoupled is None:
             object.__setattr__(self, "decoupled", kind.decoupled or self.library == "keras")
+        _check_types(self)
         _check_numbers(self)
         _check_together(self)
         for name in NUMBERS:
@@ -140,13 +142,28 @@ def _check_taken(settings: Settings, kind: Kind) -> None:
             )
 
 
+def _check_types(settings: Settings) -> None:
+    """Require plain numbers, and two betas."""
+    betas: Any = (0.0, 0.0) if settings.betas is None else settings.betas
+    if not (isinstance(betas, tuple | list) and len(betas) == 2):
+        raise _outside("`betas` must be two numbers", betas, "Pass (β₁, β₂)")
+    given = [(name, getattr(settings, name)) for name in NUMBERS]
+    needed = ("lr", "momentum", "dampening", "l2")
+    pairs = [(name, value) for name, value in given if value is not None or name in needed]
+    for name, value in (*pairs, *(("betas", beta) for beta in betas)):
+        if not is_number(value):
+            raise DomainError(
+                f"`{name}` must be a number",
+                f"Found {value!r}",
+                "A schedule, an array or text was passed",
+                "Pass one number; a schedule is multiplied by the same factor at every step",
+            )
+
+
 def _check_numbers(settings: Settings) -> None:
     """Require every number to lie in its domain."""
-    betas = settings.betas or ()
-    if settings.betas is not None and len(settings.betas) != 2:
-        raise _outside("`betas` must be two numbers", settings.betas, "Pass (β₁, β₂)")
     shares = [("momentum", settings.momentum), ("alpha", settings.alpha)]
-    shares += [("betas", beta) for beta in betas]
+    shares += [("betas", beta) for beta in settings.betas or ()]
     for name, value in shares:
         if value is not None and not 0 <= value < 1:
             raise _outside(f"`{name}` must lie in [0, 1)", value, f"Pass {name} as a share")
@@ -160,6 +177,11 @@ def _check_numbers(settings: Settings) -> None:
         value = getattr(settings, name)
         if value is not None and not 0 <= value < math.inf:
             raise _outside(f"`{name}` must be a number ≥ 0", value, f"Pass {name} ≥ 0")
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is one plain number, Python's or NumPy's."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _outside(rule: str, value: object, remedy: str) -> LossLedgerError:
