@@ -159,26 +159,40 @@ def test_clipping_bound(scale, norm):
     assert 0 < off <= bound * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd, decoupled", "adamw", "adam, coupled", "rmsprop, momentum"])
-def test_in_the_middle_of_training(name):
+FIRST, SQUARES = f"averages of gradients by {BATCH}", f"squares by ({BATCH})²"
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("sgd, decoupled", f"momentum by {BATCH}."),
+        ("adamw", f"{FIRST}, {SQUARES}."),
+        ("amsgrad", f"{FIRST}, {SQUARES}."),
+        ("adamax", f"{FIRST}, the largest gradients by {BATCH}."),
+        ("rmsprop, momentum", f"{SQUARES}, momentum, which holds steps, by 1."),
+        ("rmsprop, centered", f"{FIRST}, {SQUARES}."),
+        ("adagrad", f"{SQUARES}."),
+    ],
+)
+def test_in_the_middle_of_training(name, state):
     """With its state multiplied as the caveat says, a run goes on where it was."""
     import torch
 
     settings = CASES[f"torch, {name}, plain"]
     found, model = to_sum(settings), torch_model()
     (told,) = [c for c in found.caveats if "In the middle" in c]
-    assert f"averages gradients by {BATCH}," in told or f"averages gradients by {BATCH}." in told
-    powers = {"exp_avg": 1, "exp_avg_sq": 2, "square_avg": 2}
-    powers["momentum_buffer"] = 0 if "rmsprop" in name else 1
+    assert told.split(": ")[1] == state
+    powers = {"exp_avg": 1, "grad_avg": 1, "exp_inf": 1, "exp_avg_sq": 2, "square_avg": 2, "sum": 2}
+    powers |= {"max_exp_avg_sq": 2, "momentum_buffer": 0 if "rmsprop" in name else 1}
     names = executed(snippet(settings), model=model)
     for at in range(STEPS // 2):
         torch_step(names, torch_loss(model, at, "mean", 0.0))
     before = names["optimizer"].state
     names = executed(found.snippet(), model=model)
-    for parameter, state in before.items():
+    for parameter, kept in before.items():
         names["optimizer"].state[parameter] = {
             key: value * BATCH ** powers.get(key, 0) if torch.is_tensor(value) else value
-            for key, value in state.items()
+            for key, value in kept.items()
         }
     for at in range(STEPS // 2, STEPS):
         torch_step(names, torch_loss(model, at, "sum", 0.0))

@@ -77,25 +77,29 @@ def _of_reduction(
         f"{'multiply' if down else 'divide'} its loss weight by {size:.6g}."
     )
     found = [steady, together]
-    if sizes[0] == sizes[1]:
-        first, second = _state(settings, f"{'1/' if down else ''}{size:.6g}")
-        found.append(
-            f"In the middle of training, multiply the optimizer's state too: {first}{second}."
-        )
+    parts = _state(settings, f"{'1/' if down else ''}{size:.6g}")
+    if sizes[0] == sizes[1] and parts:
+        state = f"In the middle of training, multiply the optimizer's state too: {parts}."
+        found.append(state)
     return found
 
 
-def _state(settings: Settings, factor: str) -> tuple[str, str]:
-    """Say what happens to averages of gradients and of their squares."""
-    step = settings.kind.step
-    if settings.velocity_has_lr:
-        first = "the momentum, which holds steps, by 1"
-    else:
-        first = f"what averages gradients by {factor}"
-    squares = f", what averages or sums their squares by ({factor})²"
-    if settings.optimizer == "adamax":
-        squares = f", the largest gradient by {factor}"
-    return first, squares if step == "normalized" else ""
+def _state(settings: Settings, factor: str) -> str:
+    """Say what happens to momentum, averages of gradients and of their squares; "" for none."""
+    first, squares = f"averages of gradients by {factor}", f"squares by ({factor})²"
+    momentum = f"momentum by {factor}" if settings.momentum else ""
+    if settings.velocity_has_lr or settings.optimizer == "rmsprop":
+        momentum = "momentum, which holds steps, by 1" if settings.momentum else ""
+    parts = {
+        "sgd": [momentum],
+        "adamax": [first, f"the largest gradients by {factor}"],
+        "rmsprop": [first if settings.centered else "", squares, momentum],
+        "adagrad": [squares],
+        "lion": [first],
+        "sign_sgd": [],
+        "rprop": [],
+    }.get(settings.optimizer, [first, squares])
+    return ", ".join(part for part in parts if part)
 
 
 def _of_batch(old: Settings, new: Settings, k: float, rule: str) -> list[str]:
