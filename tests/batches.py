@@ -59,9 +59,7 @@ class Batch:
         """Return the total on the host."""
         return float(self.call(objective)[0])
 
-    def slopes(
-        self, objective: ll.Objective, **more: Any
-    ) -> tuple[Any, ll.Ledger, dict[str, Any]]:
+    def slopes(self, objective: ll.Objective, **more: Any) -> tuple[Any, ll.Ledger, dict[str, Any]]:
         """Return (total, ledger, closed-form gradient by output)."""
         return objective.value_and_grad(self.outputs, self.targets, **self.options, **more)
 

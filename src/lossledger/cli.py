@@ -4,6 +4,7 @@
 import argparse
 import json
 import sys
+from dataclasses import fields
 
 from lossledger import __version__
 from lossledger._errors import LossLedgerError
@@ -39,7 +40,43 @@ def _parser() -> argparse.ArgumentParser:
     migrate.add_argument("--to", required=True, metavar="LIBRARY", help="e.g. keras")
     migrate.add_argument("--json", action="store_true", help="write JSON")
     migrate.set_defaults(run=_migrate)
+    _add_scale(commands.add_parser("scale", help="convert settings: sum or mean, batch size"))
     return parser
+
+
+def _add_scale(scale: argparse.ArgumentParser) -> None:
+    """Add the options of `scale`; what is left out takes the library's default."""
+    scale.add_argument("--optimizer", required=True, metavar="NAME", help="e.g. adamw")
+    scale.add_argument("--lr", required=True, type=float, help="learning rate")
+    scale.add_argument("--library", default="torch", help="torch, optax or keras (%(default)s)")
+    scale.add_argument("--from", dest="from_", default="mean", help="sum or mean (%(default)s)")
+    scale.add_argument("--to", help="sum or mean (as before)")
+    scale.add_argument("--batch", required=True, type=float, help="what the mean divides by")
+    scale.add_argument("--to-batch", type=float, help="the same for another batch size")
+    scale.add_argument("--rule", help="linear or sqrt, for another batch size (the optimizer's)")
+    for name, text in (
+        ("momentum", "of SGD or RMSprop"),
+        ("dampening", "of torch's SGD"),
+        ("alpha", "decay rate of RMSprop"),
+        ("eps", "beside the root of the squared gradients"),
+        ("weight-decay", "of the optimizer"),
+        ("l2", "factor of a penalty in the loss"),
+        ("clip-norm", "largest norm of the gradient"),
+        ("clip-value", "largest gradient of a parameter"),
+        ("initial-accumulator", "where Adagrad's sum starts"),
+    ):
+        scale.add_argument(f"--{name}", type=float, help=text, default=argparse.SUPPRESS)
+    scale.add_argument("--betas", type=float, nargs=2, default=argparse.SUPPRESS, help="of Adam")
+    for name in ("nesterov", "centered", "amsgrad"):
+        scale.add_argument(f"--{name}", action="store_true", default=argparse.SUPPRESS)
+    scale.add_argument(
+        "--decoupled",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="weight decay beside the gradient, not in it",
+    )
+    scale.add_argument("--json", action="store_true", help="write JSON")
+    scale.set_defaults(run=_scale)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -54,6 +91,22 @@ def _migrate(options: argparse.Namespace) -> int:
     found = migrate(options.loss, options.to)
     print(json.dumps(found.to_dict(), indent=2) if options.json else found)
     return 0 if found.equal else 1
+
+
+def _scale(options: argparse.Namespace) -> int:
+    from lossledger.scaling import Settings, convert  # noqa: PLC0415 - loaded on first use
+
+    given = vars(options)
+    settings = {f.name: given[f.name] for f in fields(Settings) if f.name in given}
+    if "betas" in settings:
+        settings["betas"] = tuple(settings["betas"])
+    sizes = {name: given[name] for name in ("from_", "to", "batch", "to_batch", "rule")}
+    found = convert(Settings(**settings), **sizes)
+    if options.json:
+        print(json.dumps(found.to_dict() | {"snippet": found.snippet()}, indent=2))
+    else:
+        print(f"{found}\n\n{found.snippet()}", end="")
+    return 0
 
 
 if __name__ == "__main__":

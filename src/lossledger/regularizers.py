@@ -93,9 +93,7 @@ def regularize(regularizer: AbstractRegularizer, passed: Tree | None) -> Array:
     Raises:
         MatchError: If there are none.
     """
-    source = regularizer.parameters if regularizer.parameters is not None else passed
-    source = source if is_array(source) else getattr(source, "parameters", source)
-    found = leaves(source() if callable(source) and not is_array(source) else source)
+    found = parameters_of(regularizer, passed)
     if not found:
         raise MatchError(
             f"Regularizer `{regularizer.name}` needs parameters",
@@ -105,6 +103,13 @@ def regularize(regularizer: AbstractRegularizer, passed: Tree | None) -> Array:
         )
     xp = library_of(*found)
     return regularizer.amount(xp, [_wide_enough(xp, regularizer.name, p) for p in found])
+
+
+def parameters_of(regularizer: AbstractRegularizer, passed: Tree | None = None) -> list[Array]:
+    """Return the arrays that a regularizer reads: its own, or those passed."""
+    source = regularizer.parameters if regularizer.parameters is not None else passed
+    source = source if is_array(source) else getattr(source, "parameters", source)
+    return leaves(source() if callable(source) and not is_array(source) else source)
 
 
 def leaves(tree: Tree) -> list[Array]:

@@ -2,6 +2,7 @@
 """Data, a model and objectives that need every class of exactness; the same on every rank."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -9,12 +10,12 @@ import torch
 import lossledger as ll
 from lossledger.torch import MicroBatch
 
-FEATURES, CLASSES, STEPS = 6, 4, 5
+FEATURES, CLASSES, STEPS, EXPERTS = 6, 4, 5, 3
 IGNORED = -100
 
 
 class Tagger(torch.nn.Module):
-    """Logits and a vector for every token, with a layer that only some batches use."""
+    """Logits for every token, a vector for every sample, and a router's choice of experts."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         """Make the layers."""
@@ -23,11 +24,16 @@ class Tagger(torch.nn.Module):
         self.drop = torch.nn.Dropout(dropout)
         self.head = torch.nn.Linear(16, CLASSES)
         self.vector = torch.nn.Linear(16, 3)
+        self.router = torch.nn.Linear(16, EXPERTS)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return logits of (batch, time, class) and one vector a sample."""
         hidden = self.drop(torch.tanh(self.body(x)))
-        return {"logits": self.head(hidden), "vector": self.vector(hidden).mean(1)}
+        return {
+            "logits": self.head(hidden),
+            "vector": self.vector(hidden).mean(1),
+            "router": self.router(hidden),
+        }
 
 
 def tagger(dropout: float = 0.0, seed: int = 0) -> Tagger:
@@ -36,8 +42,8 @@ def tagger(dropout: float = 0.0, seed: int = 0) -> Tagger:
     return Tagger(dropout).double()
 
 
-def data(samples: int = 16) -> MicroBatch:
-    """Draw samples with uneven padding; some are wholly padded."""
+def data(objective: ll.Objective, samples: int = 16) -> MicroBatch:
+    """Draw samples with uneven padding, some of them wholly padded, masked where it is read."""
     make = torch.Generator().manual_seed(3)
     x = torch.randn(samples, STEPS, FEATURES, generator=make, dtype=torch.float64)
     y = torch.randint(0, CLASSES, (samples, STEPS), generator=make)
@@ -45,20 +51,26 @@ def data(samples: int = 16) -> MicroBatch:
     lengths[2:4] = 0
     y[torch.arange(STEPS) >= lengths[:, None]] = IGNORED
     group = torch.randint(0, 3, (samples,), generator=make)
-    return MicroBatch(x, {"logits": y, "vector": group})
+    read = {name for term in objective.terms for name in term.outputs}
+    named = ll.NamedArray(y != IGNORED, ("batch", "time"))  # the router has no targets
+    mask = {name: named for name in ("logits", "router") if name in read}
+    return MicroBatch(x, {"logits": y, "vector": group}, mask=mask)
 
 
 def cut(batch: MicroBatch, edges: list[int]) -> list[MicroBatch]:
     """Cut into consecutive micro-batches."""
-    pairs = zip(edges, edges[1:], strict=False)
     return [
-        MicroBatch(batch.inputs[a:b], {n: t[a:b] for n, t in batch.targets.items()})
-        for a, b in pairs
+        MicroBatch(
+            batch.inputs[a:b],
+            {n: t[a:b] for n, t in batch.targets.items()},
+            mask={n: ll.NamedArray(m.array[a:b], m.axes) for n, m in batch.mask.items()},
+        )
+        for a, b in pairwise(edges)
     ]
 
 
 def cross_entropy(**settings: Any) -> ll.Term:
-    """Return the class-weighted cross entropy of the tokens."""
+    """Return a cross entropy of the tokens."""
     return ll.Term(
         "logits", ll.losses.CrossEntropy(ignore_index=IGNORED), axes="batch time class",
         classes=CLASSES, **settings,
@@ -66,41 +78,40 @@ def cross_entropy(**settings: Any) -> ll.Term:
 
 
 def dice() -> ll.Term:
-    """Return the Dice of all tokens of a batch, by class, of softmax outputs."""
-    loss = ll.losses.FromSums(_agreement, _dice, over="batch time")
-    return ll.Term("logits", loss, axes="batch time class", name="dice", reduction=ll.Mean("class"))
+    """Return the Dice of all tokens of a window, by class."""
+    loss = ll.losses.Dice(over="batch time", kind="softmax")
+    return ll.Term("logits", loss, axes="batch time class", classes=CLASSES, name="dice")
 
 
-def _agreement(outputs: Any, targets: Any) -> dict[str, Any]:
-    p = torch.softmax(outputs, -1)
-    return {"both": p * targets, "p": p, "y": targets}
+def contrast() -> ll.Term:
+    """Return a contrast of the samples' vectors."""
+    loss = ll.losses.NTXent(0.5)
+    return ll.Term("vector", loss, axes="batch feature", name="contrast", loss_weight=0.2)
 
 
-def _dice(sums: Any) -> Any:
-    return 1 - (2 * sums["both"] + 1) / (sums["p"] + sums["y"] + 1)
+def balance() -> ll.Term:
+    """Return the balance of the experts' loads."""
+    loss = ll.losses.LoadBalance(over="batch time", axis="expert")
+    return ll.Term("router", loss, axes="batch time expert", name="balance", loss_weight=0.1)
+
+
+def of(*parts: Any) -> ll.Objective:
+    """Return an objective; outputs and targets that no part reads are skipped."""
+    return ll.Objective(*parts, skip=["logits", "vector", "router"])
 
 
 OBJECTIVES: dict[str, Callable[[Any], ll.Objective]] = {
-    "token mean": lambda model: ll.Objective(cross_entropy(), skip=["vector"]),
-    "class weights, L2": lambda model: ll.Objective(
+    "token mean": lambda model: of(cross_entropy()),
+    "class weights and L2": lambda model: of(
         cross_entropy(class_weight=[1.0, 3.0, 0.5, 2.0]),
         ll.L2(1e-2, parameters=model.parameters, half=True),
-        skip=["vector"],
     ),
-    "mean of classes": lambda model: ll.Objective(
-        cross_entropy(reduction=ll.Macro("class")), skip=["vector"]
-    ),
-    "log-mean-exp": lambda model: ll.Objective(
-        cross_entropy(reduction=ll.LogMeanExp(1.0)), skip=["vector"]
-    ),
-    "worst 20 %": lambda model: ll.Objective(
-        cross_entropy(reduction=ll.TopMean(0.2)), skip=["vector"]
-    ),
-    "worst sample": lambda model: ll.Objective(
-        cross_entropy(reduction=ll.Mean("time").then(ll.Max())), skip=["vector"]
-    ),
-    "contrast": lambda model: ll.Objective(
-        ll.Term("vector", ll.losses.NTXent(0.5), axes="batch feature", name="contrast"),
-        cross_entropy(name="ce", loss_weight=0.5),
-    ),
+    "mean of class means": lambda model: of(cross_entropy(reduction=ll.Macro("class"))),
+    "batch Dice": lambda model: of(dice()),
+    "Dice and cross entropy": lambda model: of(dice(), cross_entropy()),
+    "log-mean-exp": lambda model: of(cross_entropy(reduction=ll.LogMeanExp(2.0))),
+    "experts' balance": lambda model: of(cross_entropy(), balance()),
+    "worst 20 % of tokens": lambda model: of(cross_entropy(reduction=ll.TopMean(0.2))),
+    "worst sample": lambda model: of(cross_entropy(reduction=ll.Mean("time").then(ll.Max()))),
+    "contrast": lambda model: of(contrast(), cross_entropy(), balance()),
 }

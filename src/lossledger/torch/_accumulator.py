@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from lossledger._errors import MatchError
 from lossledger.ledger import Ledger
 from lossledger.objective import Objective
-from lossledger.regularizers import regularize
+from lossledger.regularizers import parameters_of, regularize
 from lossledger.splitting import Whole
 from lossledger.torch._batches import Last, MicroBatch, Windows, call_model, read_batch
 from lossledger.torch._exchange import all_reduce
@@ -297,8 +297,7 @@ class Accumulator:
         amounts = []
         for regularizer in self.objective.regularizers:
             amount = regularize(regularizer, None)
-            with reducer.apart():
-                self._scaled(amount).backward()  # type: ignore[no-untyped-call]
+            _add_gradient(self._scaled(amount), parameters_of(regularizer))
             amounts.append((regularizer.name, reducer.whole(amount.detach()).double()))
         if self._share_ledger:
             ledger = all_reduce(ledger, self.group, step=self.steps, timeout=self.timeout)
@@ -306,6 +305,15 @@ class Accumulator:
         for _, amount in amounts:
             total = total + amount.to(total)
         return total, replace(ledger, regularizers=tuple(amounts), summed=total)
+
+
+def _add_gradient(total: torch.Tensor, parameters: list[torch.Tensor]) -> None:
+    """Add to `.grad` past the hooks of a wrapper, which would take it for its own pass."""
+    used = [p for p in parameters if p.requires_grad]
+    grads = torch.autograd.grad(total, used, allow_unused=True) if used else ()
+    for p, grad in zip(used, grads, strict=True):
+        if grad is not None:
+            p.grad = grad if p.grad is None else p.grad.add_(grad)
 
 
 def _leaf(x: torch.Tensor) -> torch.Tensor:
