@@ -25,7 +25,7 @@ EDGES = {
     2: ([0, 2, 3, 8], [8, 9, 13, 16]),
     4: ([0, 1, 2], [2, 3, 4], [4, 9, 12], [12, 13, 16]),  # rank 1 holds padding alone
 }
-# (objective, wrapper, mode)
+# What is minimised, what wraps the model, and how windows of two passes run.
 CASES = {
     2: (
         *((name, "ddp", "replay") for name in OBJECTIVES),
@@ -100,7 +100,7 @@ def wrap(model: torch.nn.Module, how: str) -> tuple[torch.nn.Module, Any]:
     return wrapped, group
 
 
-def _sum(_: Any, bucket: Any) -> Any:
+def _sum(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])
 
