@@ -35,7 +35,7 @@ PYTEST := $(RUN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test style test-main test-typed test-tensorflow test-wheel docs bench wheel clean
+.PHONY: help demo test style test-main test-typed test-tensorflow test-wheel distributed docs bench wheel clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -81,6 +81,12 @@ test-tensorflow: $(VENV)/test.stamp ## The laws on TensorFlow tensors, through k
 
 test-wheel: $(VENV)/test.stamp ## The wheel, installed away from the source tree
 	$(PYTEST) tests/wheel $(ARGS)
+
+distributed: $(VENV)/test.stamp ## Gradients of 2 and 4 ranks against one process
+	@for ranks in 2 4; do \
+		OMP_NUM_THREADS=1 $(RUN)/python -m torch.distributed.run --nproc-per-node $$ranks \
+			--rdzv-backend c10d --rdzv-endpoint localhost:0 tests/ranks/exact.py || exit 1; \
+	done
 
 docs: $(VENV)/test.stamp ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict

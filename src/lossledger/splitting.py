@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal, Self
 
-from lossledger._array import is_array, library_of
+from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._errors import MatchError, ReductionError
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.engines import Candidates, OpenTerm, Place, Pool, Watch, check_same_term
 from lossledger.frames import parse_axes
+from lossledger.ledger._tree import flatten, rebuild
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.term import Term
 
@@ -147,6 +148,17 @@ class Whole:
         xp = library_of(*self.weights.values())
         return {name: pool.value(xp) for name, pool in self.pools.items()}
 
+    def near(self, xp: ArrayLibrary, like: Array) -> "Whole":
+        """Return the whole beside an array: in its library and on its device."""
+        leaves: list[Any] = []
+        structure = flatten(self, leaves)
+        away = [is_array(x) and _elsewhere(xp, x, like) for x in leaves]
+        if not any(away):
+            return self
+        pairs = zip(leaves, away, strict=True)
+        found: Whole = rebuild(structure, [xp.asarray(x, None, like) if a else x for x, a in pairs])
+        return found
+
     def total(self) -> Array:
         """Return Σ loss_weight · value over the terms (without regularizers)."""
         values = self.values()
@@ -155,6 +167,11 @@ class Whole:
         for part in parts[1:]:
             total = total + part
         return total
+
+
+def _elsewhere(xp: ArrayLibrary, x: Array, like: Array) -> bool:
+    """Whether an array is of another library, or a tensor on another device."""
+    return library_of(x) is not xp or (xp.name == "torch" and x.device != like.device)
 
 
 def place_in(

@@ -67,6 +67,7 @@ def close_parts(
             "The sums of all parts were not passed on",
             "Pass whole=sum(objective.count(...) for every part), or of objective.statistics(...)",
         )
+    whole = whole.near(call.xp, next(iter(call.outputs.values())))
     opened = [open_term(t, *read(t, call), watch) for t in terms]
     samples = _samples(opened[0])
     place = place_in(whole, terms, kinds, opened, samples, part, watch)

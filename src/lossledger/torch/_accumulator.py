@@ -18,6 +18,7 @@ from lossledger.splitting import Whole
 from lossledger.torch._batches import Last, MicroBatch, Windows, call_model, read_batch
 from lossledger.torch._exchange import all_reduce
 from lossledger.torch._plan import Plan, planned
+from lossledger.torch._ranks import Ranks, of_ranks
 from lossledger.torch._reducer import Reducer, reducer_of
 from lossledger.torch._state import Drawn, buffers_kept, draw_again, drawn, map_tensors, tensors
 
@@ -154,8 +155,12 @@ class Accumulator:
         except BaseException as failure:
             for parameter in self.model.parameters():
                 parameter.grad = None
-            if isinstance(failure, Exception):
-                failure.add_note("The window was given up: its gradients were cleared.")
+            note = "The window was given up: its gradients were cleared."
+            if of_ranks(failure):
+                lost = Ranks(self.group, self.steps).lost(failure)  # type: ignore[arg-type]
+                lost.add_note(note)
+                raise lost from failure
+            failure.add_note(note)
             raise
 
     def _run(self, window: list[MicroBatch]) -> tuple[torch.Tensor, Ledger]:

@@ -10,7 +10,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from lossledger._errors import RankError
+from lossledger._errors import LossLedgerError, RankError
+
+_OF_RANKS = ("gloo", "nccl", "connection", "processgroup", "timed out", "peer")
+
+
+def of_ranks(failure: BaseException) -> bool:
+    """Whether an error comes from a collective: a wrapper's own, in the backward pass."""
+    if isinstance(failure, LossLedgerError) or not isinstance(failure, RuntimeError):
+        return False
+    text = str(failure).lower()
+    return isinstance(failure, dist.DistError) or any(word in text for word in _OF_RANKS)
 
 
 @dataclass(frozen=True)
@@ -86,13 +96,17 @@ class Ranks:
         except RuntimeError as failure:
             if isinstance(failure, RankError):
                 raise
-            raise RankError(
-                "Every rank must answer",
-                f"Found none from some rank{self._at()}, on rank {self.rank}: "
-                f"{str(failure).splitlines()[0]}",
-                "A rank died, or runs another number of steps or micro-batches",
-                "Read the log of the rank that is named; restart from the last checkpoint",
-            ) from failure
+            raise self.lost(failure) from failure
+
+    def lost(self, failure: RuntimeError) -> RankError:
+        """Return the error for a collective that failed."""
+        return RankError(
+            "Every rank must answer",
+            f"Found none from some rank{self._at()}, on rank {self.rank}: "
+            f"{str(failure).splitlines()[0]}",
+            "A rank died, or runs another number of steps or micro-batches",
+            "Read the log of the rank that is named; restart from the last checkpoint",
+        )
 
     def _disagree(self, rule: str, what: str, numbers: list[int]) -> RankError:
         found = ", ".join(f"rank {rank}: {number}" for rank, number in enumerate(numbers))

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranks give the gradient and the ledger of one process, or an error on all that survive."""
+
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from ranks.exact import CASES
+from ranks.faults import FAULTS, TIMEOUT, endings
+
+WORKER = Path(__file__).parent / "ranks" / "exact.py"
+CASES_BY_SIZE = [(size, case) for size, cases in CASES.items() for case in cases]
+
+
+@cache
+def found(size: int) -> list[list[dict[str, Any]]]:
+    """Return what every rank wrote down: one launch of torchrun for all cases."""
+    with TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size)),
+                *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
+                *(str(WORKER), folder),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-6000:]
+        print(done.stdout)
+        return [torch.load(Path(folder) / f"{r}.pt") for r in range(size)]
+
+
+@pytest.mark.parametrize(
+    ("size", "case"), CASES_BY_SIZE, ids=lambda x: x if isinstance(x, int) else "-".join(x)
+)
+def test_ranks_are_one_process(size: int, case: tuple[str, str, str]) -> None:
+    """Gradient, total and rows; the rows are the same on every rank, to the bit."""
+    by_rank = [ranks[CASES[size].index(case)] for ranks in found(size)]
+    for mine in by_rank:
+        assert mine["case"] == case
+        assert mine["ours"] <= 1e-12
+        assert mine["total"] <= 1e-12
+        assert mine["ledger"] <= 1e-12
+        assert mine["rows"] == by_rank[0]["rows"]
+
+
+@pytest.mark.parametrize("size", CASES)
+def test_plain_ranks_are_not(size: int) -> None:
+    """The broken twin: averaging the ranks' own losses is wrong by 1 % to 110 %."""
+    errors = [case["plain"] for case in found(size)[0]]
+    assert min(errors) > 0.01
+    assert max(errors) > 0.5
+
+
+def test_reducers_are_measured() -> None:
+    """What the plan says of each wrapper."""
+    plans = {case["case"][1]: case["plan"].splitlines()[-1] for case in found(2)[0]}
+    assert plans["ddp"] == "ranks: DistributedDataParallel over 2 ranks, measured: mean"
+    assert plans["sum hook"] == "ranks: DistributedDataParallel over 2 ranks, measured: sum"
+    assert plans["fsdp2"] == "ranks: FSDPTagger over 2 ranks, measured: mean"
+    assert plans["fsdp2 sum"] == "ranks: FSDPTagger over 2 ranks, measured: sum"
+    assert plans["no wrapper"] == "ranks: summed here over 2 ranks: no wrapper reduces"
+
+
+# Which rank ends well, and what the error of the others says.
+ENDINGS: dict[str, tuple[list[int], str]] = {
+    "dies": ([], "at step 2"),
+    "dies_within": ([], "at step 2"),
+    "stops": ([1], "at step 3"),
+    "sleeps": ([], "at step 2"),
+    "disagrees": ([], "micro-batches at step 2: rank 0: 2, rank 1: 1"),
+    "differs": ([], "All ranks must have the same terms"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_end_in_errors(name: str, tmp_path: Path) -> None:
+    """Every surviving rank raises within the time-out, with its gradients cleared."""
+    well, says = ENDINGS[name]
+    found = endings(name, tmp_path)
+    assert (found[1] is None) == name.startswith("dies")
+    for rank, ending in enumerate(found):
+        if ending is None:
+            continue
+        print(name, rank, ending)
+        if rank in well:
+            assert ending["error"] is None
+            continue
+        assert ending["error"] == "RankError", ending
+        assert says in ending["text"]
+        assert "its gradients were cleared" in "".join(ending["notes"])
+        assert ending["seconds"] < 5 * TIMEOUT, "the first window starts after the imports"
+    if name in ("dies", "stops", "sleeps"):  # gloo's barrier knows who is missing
+        assert found[0] is not None
+        assert re.search(r"[Rr]anks? 1 failed", found[0]["text"])
