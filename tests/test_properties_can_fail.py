@@ -18,6 +18,7 @@ from properties import (
     assert_ledger_sums_to_total,
     assert_ledgers_add,
     assert_library_agrees,
+    assert_parts_make_the_whole,
     assert_permutation_invariant,
     assert_split_invariant,
     assert_zero_weight_is_removal,
@@ -93,6 +94,18 @@ class Twisted:
         )
 
 
+@dataclass(frozen=True)
+class Alone(Twisted):
+    """Parts that divide by what they hold themselves: a mean of means."""
+
+    def value_and_grad(self, outputs, targets, whole=None, part=None, **options):
+        """Return a part's own mean, over the number of parts."""
+        if whole is None:
+            return self.inner.value_and_grad(outputs, targets, **options)
+        total, ledger, slopes = self.inner.value_and_grad(outputs, targets, **options)
+        return total / whole.parts, ledger, {n: s / whole.parts for n, s in slopes.items()}
+
+
 KEY = {"keys": {"group": RNG.integers(0, 2, 6)}}
 DEAD = np.array([True, False, False, False, True, False])
 
@@ -111,6 +124,16 @@ LAWS = {
         assert_ledger_sums_to_total,
         objective(),
         Twisted(objective(), total=1 + 1e-9),
+    ),
+    "parts": (
+        lambda o, b: assert_parts_make_the_whole(o, b, (1, 4)),
+        objective(reduction=ll.LogMeanExp(0.5)),
+        objective(coupled, reduction=ll.LogMeanExp(0.5)),
+    ),
+    "parts-by-their-own": (
+        lambda o, b: assert_parts_make_the_whole(o, b, (1, 4)),
+        objective(),
+        Alone(objective()),
     ),
     "split": (lambda o, b: assert_split_invariant(o, b, (1, 4)), objective(), objective(coupled)),
     "epoch": (lambda o, b: assert_ledgers_add(o, b, (1, 4)), objective(), objective(coupled)),
