@@ -12,7 +12,7 @@ import lossledger as ll
 from cases import LOSSES, Case
 from lossledger.reductions.shares import ShareMean
 
-DENOMINATORS: tuple[Any, ...] = ("weights", "elements", "nonzero", "mask", "samples", 7.0)
+DENOMINATORS: tuple[Any, ...] = ("weights", "passed", "elements", "nonzero", "mask", "samples", 7.0)
 Build = Callable[[str], Any]
 
 
@@ -40,7 +40,7 @@ class Option:
 
 
 def _mean(kind: Any) -> Option:
-    removes = kind in ("weights", "nonzero")
+    removes = kind in ("weights", "passed", "nonzero")
     copies = "times" if kind == 7.0 else "same"
     return Option(f"mean-{kind}", lambda _: ll.Mean(denominator=kind), (), True, removes, copies)
 

@@ -42,6 +42,7 @@ def test_denominators() -> None:
     top = (weight * VALUES).sum()
     expected = {
         "weights": weight.sum(),
+        "passed": weight.sum(),  # it has every axis: nothing is repeated
         "elements": 15,
         "nonzero": np.count_nonzero(weight),
         "mask": mask.sum(),

@@ -196,3 +196,30 @@ def test_traced_terms() -> None:
     same(found, preset.value_and_grad(z, t, w, mask))
     assert np.isnan(empty)
     assert float(pairs) == pytest.approx(float(circle.loss({"y": x}, {"y": labels})), rel=1e-9)
+
+
+@pytest.mark.parametrize("narrow", ["batch", "batch time"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_mean_with_sample_weight(narrow: str, masked: bool) -> None:
+    """A weight is counted once along the axes that it lacks, in a term as in Keras."""
+    z, t = RNG.normal(size=(4, 5, 3)), RNG.normal(size=(4, 5, 3))
+    w = RNG.uniform(0.2, 2, (4, 5) if narrow == "batch time" else (4,))
+    mask = RNG.random((4, 5)) < 0.7 if masked else None
+    preset = presets.MeanSquaredError(reduction="mean_with_sample_weight")
+    weights = {"sample_weight": w} if mask is None else {"sample_weight": w, "mask": mask}
+    axes = {n: ("batch", "time")[: a.ndim] for n, a in weights.items()}
+    named = {n: ll.NamedArray(a, axes[n]) for n, a in weights.items()}
+    found = by_term(preset, z, t, "batch time feature", **named)
+    passed = w.reshape(4, -1)  # Keras lines up the last axes
+    same(found, preset.value_and_grad(z, t, passed, mask))
+    options = {"reduction": "mean_with_sample_weight"}
+    same(found, by_keras("MeanSquaredError", z, t, passed, mask, **options), SINGLE)
+    halves = [slice(0, 1), slice(1, 4)]
+    objective = ll.Objective(preset.term("y", axes="batch time feature"))
+    whole = sum(
+        objective.statistics(
+            z[s], t[s], **{n: ll.NamedArray(a[s], axes[n]) for n, a in weights.items()}
+        )
+        for s in halves
+    )
+    assert float(whole.total()) == pytest.approx(float(found[0]), rel=1e-12)

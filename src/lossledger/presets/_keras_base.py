@@ -45,8 +45,6 @@ class AbstractKeras(AbstractPreset):
     Args:
         reduction, name, dtype: As in Keras. `dtype=None` computes in the arrays' own dtype;
             Keras casts them to its floatx, which is float32 unless it was set.
-            Under "mean_with_sample_weight" a call divides by weights as they are passed, as
-            Keras does; a term, which gets them by axis, by the weights of all values.
         convention: Whose number it gives: that of Keras 3, 2.11, 2.3, or 1 to 2.2.
 
     Attributes:
@@ -131,12 +129,8 @@ class AbstractKeras(AbstractPreset):
             return (Sum(),)
         if self.reduction != "mean_with_sample_weight":
             return averaged(self.convention)
-        named = [w for w in (given.sample_weight, given.mask) if w is not None] if given else []
-        if not named or self.masking:
-            return (Mean(),)
         # Keras divides by the sum of the weights as passed: an axis of length 1 counts once.
-        narrow = tuple(a for a in left if not any(a in w.axes for w in named))
-        return (Sum(over=narrow), Mean()) if narrow else (Mean(),)
+        return (Mean(denominator="passed"),)
 
     def arrange(self, given: Given) -> Given:
         """Cast, add or drop a last axis of length 1 as Keras does, and place the weights."""

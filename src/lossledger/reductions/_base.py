@@ -13,7 +13,7 @@ from lossledger.statistics import AbstractStatistic
 from lossledger.weighting import Masses
 
 Empty = Literal["zero", "skip", "raise"]
-Denominator = Literal["weights", "elements", "nonzero", "mask", "samples"] | float
+Denominator = Literal["weights", "passed", "elements", "nonzero", "mask", "samples"] | float
 Split = Literal["linear", "smooth", "order"]
 
 

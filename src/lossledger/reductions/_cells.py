@@ -52,7 +52,26 @@ def denominators(
     if mass is None:
         count = grouping.count(values)
         return count if isinstance(count, int) else xp.astype(count, xp.dtype(values))
-    return grouping.sum(mass)
+    total = grouping.sum(mass)
+    return total / _repeats(mass, grouping) if kind == "passed" else total
+
+
+def _repeats(mass: Array, grouping: AbstractGrouping) -> int:
+    """Return how often a weight is repeated along axes that it lacks; samples always count.
+
+    Raises:
+        ReductionError: If cells are those of a key, which repeat different weights.
+    """
+    if any(a not in grouping.frame.axes for a in grouping.cells.axes):
+        raise ReductionError(
+            "denominator='passed' needs cells that are axes of the values",
+            f"Found the cells {grouping.cells}",
+            "The mean is taken by class or by a key",
+            "Use denominator='weights'",
+        )
+    lengths = zip(grouping.frame.axes, grouping.frame.shape, tuple(mass.shape), strict=True)
+    gone = [n for a, n, own in lengths if a in grouping.removed and a != "batch" and own == 1]
+    return math.prod(gone)
 
 
 def presence(xp: ArrayLibrary, mass: Any, reduction: AbstractReduction | None) -> Any:

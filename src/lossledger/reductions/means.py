@@ -60,13 +60,15 @@ class Mean(AbstractReduction):
     Args:
         over: Axes removed; or
         by: axes or keys kept.
-        denominator: "weights" Σw, "elements" N, "nonzero" #{w≠0}, "mask" Σm, "samples" B
+        denominator: "weights" Σw, "passed" Σw over the weights' own axes (not repeated along
+            those they lack, `batch` apart), "elements" N, "nonzero" #{w≠0}, "mask" Σm, "samples" B
             (1 in a stage that keeps `batch`: each cell is of one sample), or a constant
             (which is not summed when statistics merge).
         empty: What a cell with D = 0 gives.
 
     Source: torch's weighted mean is "weights"; Keras 3 with sample weights is "elements",
-    with a mask "mask"; tf.losses' default is "nonzero"; torch's batchmean is "samples".
+    with a mask "mask", under "mean_with_sample_weight" "passed"; tf.losses' default is
+    "nonzero"; torch's batchmean is "samples".
     """
 
     over: Names | None = None
@@ -76,7 +78,7 @@ class Mean(AbstractReduction):
 
     def check(self) -> None:
         """Check the denominator's name, or number."""
-        names = ("weights", "elements", "nonzero", "mask", "samples")
+        names = ("weights", "passed", "elements", "nonzero", "mask", "samples")
         given: Any = self.denominator
         number = isinstance(given, Real) and not isinstance(given, bool)
         constant = number and 0 < float(given) < math.inf
