@@ -213,7 +213,8 @@ def test_mean_with_sample_weight(narrow: str, masked: bool) -> None:
     passed = w.reshape(4, -1)  # Keras lines up the last axes
     same(found, preset.value_and_grad(z, t, passed, mask))
     options = {"reduction": "mean_with_sample_weight"}
-    same(found, by_keras("MeanSquaredError", z, t, passed, mask, **options), SINGLE)
+    if mask is None or narrow != "batch":  # Keras on torch cannot multiply (4, 1) by (4, 5)
+        same(found, by_keras("MeanSquaredError", z, t, passed, mask, **options), SINGLE)
     halves = [slice(0, 1), slice(1, 4)]
     objective = ll.Objective(preset.term("y", axes="batch time feature"))
     whole = sum(
