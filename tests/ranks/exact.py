@@ -19,7 +19,8 @@ import lossledger as ll
 from lossledger.torch import Accumulator
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from ranks.models import OBJECTIVES, cut, data, tagger  # after the path is known
+from ranks import sharded  # after the path is known
+from ranks.models import OBJECTIVES, cut, data, tagger
 
 EDGES = {
     2: ([0, 2, 3, 8], [8, 9, 13, 16]),
@@ -44,6 +45,7 @@ CASES = {
         ("class weights and L2", "mesh", "replay"),
         ("batch Dice", "mesh", "replay"),
         ("contrast", "fsdp2", "cached"),
+        ("class weights and z-loss", "data × tensor", "replay"),
     ),
 }
 
@@ -118,6 +120,8 @@ def plain(name: str, rank: int, size: int) -> torch.Tensor:
 
 def compare(rank: int, size: int, name: str, how: str, mode: str) -> dict[str, Any]:
     """Return the deviation of one case, and that of plain DDP."""
+    if how == "data × tensor":
+        return sharded.run()
     total, gradient, rows = alone(name)
     scale = float(gradient.norm())
     model = tagger()
@@ -147,10 +151,10 @@ def table(found: list[dict[str, Any]], size: int) -> str:
     """Write the deviations, those of plain DDP beside them."""
     lines = [
         f"{size} ranks, float64: relative error of the gradient against one process",
-        f"{'objective':<24}{'wrapper':<14}{'mode':<12}{'plain DDP':>10}{'lossledger':>12}",
+        f"{'objective':<26}{'wrapper':<14}{'mode':<12}{'plain DDP':>10}{'lossledger':>12}",
     ]
     lines += [
-        f"{e['case'][0]:<24}{e['case'][1]:<14}{e['case'][2]:<12}{e['plain']:>10.2g}{e['ours']:>12.1e}"
+        f"{e['case'][0]:<26}{e['case'][1]:<14}{e['case'][2]:<12}{e['plain']:>10.2g}{e['ours']:>12.1e}"
         for e in found
     ]
     return "\n".join(lines)

@@ -63,7 +63,7 @@ def cut(batch: MicroBatch, edges: list[int]) -> list[MicroBatch]:
         MicroBatch(
             batch.inputs[a:b],
             {n: t[a:b] for n, t in batch.targets.items()},
-            mask={n: ll.NamedArray(m.array[a:b], m.axes) for n, m in batch.mask.items()},
+            mask={n: ll.NamedArray(m.array[a:b], m.axes) for n, m in (batch.mask or {}).items()},
         )
         for a, b in pairwise(edges)
     ]
