@@ -192,7 +192,8 @@ def deviations(found, expected):
     for (name, mine), (_, theirs) in zip(rows(ledger), rows(true_ledger), strict=True):
         report[f"rows of {name}"] = relative(mine, theirs)
     report["steps"] = abs(float(ledger.wholes) - 1)
-    report["pooled"] = max(pooled(a, b) for a, b in zip(ledger.books, true_ledger.books, strict=True))
+    books = zip(ledger.books, true_ledger.books, strict=True)
+    report["pooled"] = max(pooled(mine, theirs) for mine, theirs in books)
     return report
 
 

@@ -12,7 +12,7 @@ from lossledger._array import library_of
 from lossledger._errors import ReductionError, ShapeError
 from lossledger._typing import Array, Mapping, Tree
 from lossledger.jax._axis import all_reduce, part, summed, varying
-from lossledger.jax._merge import merged, register_trees, sized
+from lossledger.jax._merge import merged, register_trees, resized
 from lossledger.ledger import Ledger
 from lossledger.objective import Objective
 from lossledger.objective._matching import match
@@ -126,7 +126,7 @@ class _Plan:
     def _whole(self, params: Tree, data: dict[str, Any], n: int) -> Whole:
         """Merge what each micro-batch counts, or its statistics without gradient."""
         shapes = self._shapes(params, _at(data, 0)) if self._counts() else None
-        samples: list[Any] = []
+        parts: list[Whole] = []
 
         def one(each: dict[str, Any]) -> Whole:
             if shapes is None:
@@ -134,11 +134,11 @@ class _Plan:
                 found = self.objective.statistics(outputs, each["targets"], **_arguments(each))
             else:
                 found = self.objective.count(each["targets"], **_arguments(each), shapes=shapes)
-            samples.append(found.samples)
+            parts.append(found)
             return found
 
-        whole = merged(jax.lax.map(one, data), n)
-        whole = sized(whole, samples[0] * n, n)
+        whole: Whole = merged(jax.lax.map(one, data), n)
+        whole = resized(whole, parts[0], n)
         return whole if self.axis_name is None else all_reduce(whole, self.axis_name)
 
     def _outputs(self, params: Tree, each: dict[str, Any]) -> Tree:

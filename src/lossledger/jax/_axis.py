@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array
-from lossledger.jax._merge import Node, merged, register_trees, sized
-from lossledger.splitting import Whole
+from lossledger.jax._merge import Node, merged, register_trees, resized
 
 _FROM = "varying"
 
@@ -35,9 +34,7 @@ def all_reduce(node: Node, axis_name: str) -> Node:
     """
     register_trees()
     size = _size(axis_name)
-    found = merged(_gathered(node, axis_name), size)
-    if isinstance(node, Whole) and isinstance(found, Whole) and _static(node):
-        return sized(found, node.samples * size, node.parts * size)
+    found: Node = resized(merged(_gathered(node, axis_name), size), node, size)
     return found
 
 
@@ -64,7 +61,7 @@ def varying(tree: Any, axis_name: str) -> Any:
 
 def summed(tree: Any, axis_name: str) -> Any:
     """Add arrays up over an axis."""
-    return jax.tree.map(lambda x: jax.lax.psum(_cast(x, axis_name), axis_name), tree)
+    return jax.tree.map(lambda x: _psum(_cast(x, axis_name), axis_name), tree)
 
 
 def _size(axis_name: str) -> int:
@@ -107,7 +104,7 @@ def _cast(x: Any, axis_name: str) -> Array:
         return x
     if hasattr(jax.lax, "pcast"):
         return jax.lax.pcast(x, axis_name, to=_FROM)
-    return jax.lax.pvary(x, axis_name)
+    return jax.lax.pvary(x, axis_name)  # type: ignore[attr-defined]  # before JAX 0.9
 
 
 def _gathered(node: Node, axis_name: str) -> Node:
@@ -135,8 +132,8 @@ def _rows(packed: Array, axis_name: str) -> Array:
     except TypeError:  # before JAX 0.9 a gather's result counts as varying; a sum's does not
         size, here = jax.lax.axis_size(axis_name), jax.lax.axis_index(axis_name)
         rows = jnp.zeros((size, *packed.shape), packed.dtype).at[here].set(packed)
-        return jax.lax.psum(rows, axis_name)
+        return _psum(rows, axis_name)
 
 
-def _static(whole: Whole) -> bool:
-    return isinstance(whole.samples, int) and isinstance(whole.parts, int)
+def _psum(x: Array, axis_name: str) -> Array:
+    return jax.lax.psum(x, axis_name)  # type: ignore[no-untyped-call]

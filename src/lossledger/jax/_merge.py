@@ -35,15 +35,20 @@ def merged(stacked: Node, n: int) -> Node:
             tails.append(_at(stacked, n - 1))
         even, odd = _cut(stacked, slice(0, n - 1, 2)), _cut(stacked, slice(1, n, 2))
         stacked, n = jax.vmap(lambda a, b: a + b)(even, odd), n // 2
-    node = _at(stacked, 0)
+    node: Node = _at(stacked, 0)
     for tail in reversed(tails):
         node = node + tail
     return node
 
 
-def sized(whole: Whole, samples: Any, parts: Any) -> Whole:
-    """Write sizes that are known without a device into a whole: 32 bits need not hold them."""
-    return replace(whole, samples=samples, parts=parts)
+def resized(found: Any, one: Any, n: int) -> Any:
+    """Write into n merged wholes the sizes that are known without a device.
+
+    Shapes are the same in all of them, and 32 bits need not hold what they add up to.
+    """
+    if not isinstance(one, Whole) or not isinstance(one.samples, int):
+        return found
+    return replace(found, samples=one.samples * n, parts=one.parts * n)
 
 
 def _cut(stacked: Any, where: slice) -> Any:
