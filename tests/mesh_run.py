@@ -140,6 +140,14 @@ def global_view():
     found = {"sharded": jax.jit(jax.value_and_grad(loss_of(objective), has_aux=True))}
     found["accumulated"] = jax.jit(accumulated(objective, 4))
     report = {n: deviations(f(params, *spread), expected) for n, f in found.items()}
+    explicit = jax.make_mesh((4,), ("data",))
+    with jax.set_mesh(explicit):
+        wrapped = jax.sharding.auto_axes(loss_of(LOCAL), out_sharding=P())
+        grad = jax.jit(jax.value_and_grad(wrapped, has_aux=True))
+        own = {n: params[n] for t in LOCAL.terms for n in t.outputs}
+        placed = [jax.device_put(a, NamedSharding(explicit, P("data"))) for a in arrays]
+        true = jax.value_and_grad(loss_of(LOCAL), has_aux=True)(own, *arrays)
+        report["explicit mesh"] = deviations(grad(own, *placed), true)
     run = jax.jit(found["sharded"])
     assert len(spread[0].sharding.device_set) == 4
     assert "all-reduce" in run.lower(params, *spread).compile().as_text()
@@ -161,7 +169,27 @@ def shard_map_view():
     for name, (way, settings) in twins.items():
         grads = mapped(way, **settings)(params, *arrays)
         report[name] = {n: relative(g, expected[1][n]) for n, g in grads.items()}
+    report["gathered by a sum"] = deviations(older(grad_inside)(params, *arrays), expected)
     return report | {"refused": refusals(params, arrays)}
+
+
+def older(function):
+    """Return a function over the mesh as on a JAX whose gathers always count as varying."""
+    gather = jax.lax.all_gather
+
+    def refuse(x, axis_name, *, to=None):
+        if to is not None:
+            raise TypeError(to)
+        return gather(x, axis_name)
+
+    def traced(*arguments):
+        jax.lax.all_gather = refuse
+        try:
+            return function(*arguments)
+        finally:
+            jax.lax.all_gather = gather
+
+    return mapped(traced)
 
 
 def refusals(params, arrays):

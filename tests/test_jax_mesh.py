@@ -41,7 +41,7 @@ def hold(report: dict[str, float], way: str) -> None:
 def test_jit_over_sharded_arrays() -> None:
     """One global view: nothing to merge, and nothing differs; in micro-batches too."""
     report = measured("global")
-    for way in ("sharded", "accumulated"):
+    for way in ("sharded", "accumulated", "explicit mesh"):
         hold(report[way], way)
 
 
@@ -52,7 +52,7 @@ def test_shard_map() -> None:
     own gradient comes out as that of all.
     """
     report = measured("shard_map")
-    for way in ("inside", "outside", "accumulated"):
+    for way in ("inside", "outside", "accumulated", "gathered by a sum"):
         hold(report[way], way)
     for twin in ("mean of means", "unchecked"):
         print(f"{twin}: {', '.join(f'{n} {d:.2f}' for n, d in report[twin].items())}")
