@@ -59,7 +59,8 @@ def expected_of(objective: ll.Objective) -> Any:
         )
 
     with jax.enable_x64(True):
-        (total, ledger), grads = jax.value_and_grad(loss, has_aux=True)({"w": jnp.asarray(MATRIX)})
+        step = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        (total, ledger), grads = step({"w": jnp.asarray(MATRIX)})
         return (float(total), ledger), np.asarray(grads["w"])
 
 
@@ -97,13 +98,11 @@ def test_window_is_one_batch(name: str) -> None:
 def _means(objective: ll.Objective) -> list[Any]:
     """Return the gradient of each micro-batch by itself: the broken twin."""
 
-    def loss(matrix: Any, i: int) -> Any:
-        return objective.loss(
-            jnp.asarray(cut(X)[i]) @ matrix, cut(Y)[i], mask=cut(KEPT)[i],
-            sample_weight=cut(HEAVY)[i], parameters=matrix,
-        )  # fmt: skip
+    def loss(matrix: Any, x: Any, y: Any, mask: Any, heavy: Any) -> Any:
+        return objective.loss(x @ matrix, y, mask=mask, sample_weight=heavy, parameters=matrix)
 
-    return [np.asarray(jax.grad(loss)(jnp.asarray(MATRIX), i)) for i in range(PARTS)]
+    slope, every = jax.jit(jax.grad(loss)), (cut(X), cut(Y), cut(KEPT), cut(HEAVY))
+    return [np.asarray(slope(jnp.asarray(MATRIX), *(a[i] for a in every))) for i in range(PARTS)]
 
 
 def _deviation(found: Any, true: Any) -> float:
@@ -271,12 +270,16 @@ def _part(i: int) -> Any:
     return cut(jnp.asarray(X))[i], cut(jnp.asarray(Y))[i], cut(jnp.asarray(KEPT))[i]
 
 
+def _gradient(objective: Any) -> Any:
+    return jax.jit(jax.grad(lambda p, x, y, m: objective.loss(apply(p, x), y, mask=m)))
+
+
 def _trained(objective: Any, optimizer: Any, windows: Any, params: Any) -> Any:
     """Step once on each window, as one batch."""
-    state = optimizer.init(params)
+    state, gradient = optimizer.init(params), _gradient(objective)
     for window in windows:
-        x, y, m = (jnp.concatenate(each) for each in zip(*(_part(i) for i in window), strict=True))
-        grads = jax.grad(lambda p, x=x, y=y, m=m: objective.loss(apply(p, x), y, mask=m))(params)
+        batch = (jnp.concatenate(each) for each in zip(*(_part(i) for i in window), strict=True))
+        grads = gradient(params, *batch)
         updates, state = optimizer.update(grads, state, params)
         params = optax.apply_updates(params, updates)
     return np.asarray(params["w"])
@@ -307,13 +310,10 @@ def _stepped(objective: Any, optimizer: Any, windows: Any, params: Any) -> Any:
 
 def _multi(objective: Any, optimizer: Any, windows: Any, params: Any) -> Any:
     """Update after each part with the gradient of its own mean: the broken twin."""
-    state = optimizer.init(params)
+    state, gradient = optimizer.init(params), _gradient(objective)
     for window in windows:
         for i in window:
-            x, y, m = _part(i)
-            grads = jax.grad(lambda p, x=x, y=y, m=m: objective.loss(apply(p, x), y, mask=m))(
-                params
-            )
+            grads = gradient(params, *_part(i))
             updates, state = optimizer.update(grads, state, params)
             params = optax.apply_updates(params, updates)
     return np.asarray(params["w"])
