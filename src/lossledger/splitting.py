@@ -222,7 +222,7 @@ def _check_counted(name: str, kind: Exactness) -> None:
             "Its coefficients depend on the outputs of all parts",
             "Make the whole in a pass of its own without gradient: "
             "sum(objective.statistics(outputs, targets, ...)); "
-            "lossledger.torch.Accumulator does both passes",
+            "lossledger.torch.Accumulator and lossledger.jax.accumulate do both passes",
         )
 
 

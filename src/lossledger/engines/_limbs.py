@@ -56,3 +56,16 @@ def growing(xp: ArrayLibrary, x: Array) -> Any:
     if xp.is_integer(x):
         return Limbs(x // _UNIT, x % _UNIT)
     return Limbs(x, xp.full_like(x, 0))
+
+
+def counted(xp: ArrayLibrary, count: int, like: Array) -> Limbs:
+    """Return a count that is known without a device, which 31 bits need not hold."""
+    return Limbs(*(xp.asarray(part, xp.counter(like), like) for part in divmod(count, _UNIT)))
+
+
+def number(xp: ArrayLibrary, x: Limbs) -> Array:
+    """Return what a pair holds as one array of 32-bit floats."""
+    if not xp.is_integer(x.low):
+        return x.high + x.low
+    work = xp.wide(x.low)
+    return xp.astype(x.high, work) * float(_UNIT) + xp.astype(x.low, work)

@@ -10,7 +10,7 @@ from lossledger._typing import Array
 from lossledger.engines._candidates import Candidates, candidates
 from lossledger.engines._factors import BatchWeights
 from lossledger.engines._overlap import Overlap, finish_overlap, sum_overlap
-from lossledger.engines._pool import Pool, bare_statistic
+from lossledger.engines._pool import Pool, bare_statistic, settled
 from lossledger.engines._prepare import Prepared, prepare
 from lossledger.engines._sums import MASS
 from lossledger.engines._watch import Watch
@@ -116,7 +116,8 @@ def _opened(
     assert ran is not None  # noqa: S101 - one of the two is there
     statistic: AbstractStatistic = ran.statistic
     pool = Pool(prepared.term, cells, bare_statistic(xp, statistic), at, rest)
-    return OpenTerm(prepared, overlap, chain, values, pool, mass_of(xp, pool.statistic))
+    mass = mass_of(xp, settled(xp, pool.statistic))
+    return OpenTerm(prepared, overlap, chain, values, pool, mass)
 
 
 def close_term(opened: OpenTerm, whole: Pool | Candidates, place: Place, watch: Watch) -> Ran:
@@ -170,10 +171,10 @@ def _worth(ran: Ran, contributed: Array) -> Ran:
 def _seen(xp: ArrayLibrary, own: Pool | Candidates, whole: Pool, place: Place) -> AbstractStatistic:
     """Return the whole's statistic as this part sees it, in the dtype of its own."""
     assert isinstance(own, Pool)  # noqa: S101 - checked with the whole
-    statistic = whole.statistic
+    statistic = settled(xp, whole.statistic)
     if place.part is not None:
         statistic = statistic.seen_from(xp, place.part)
-    found: AbstractStatistic = _in_dtype(xp, statistic, own.statistic)
+    found: AbstractStatistic = _in_dtype(xp, statistic, settled(xp, own.statistic))
     return found
 
 

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._errors import ReductionError
-from lossledger._typing import Array
+from lossledger._typing import Array, Callable
+from lossledger.engines._limbs import Limbs, counted, growing, number
 from lossledger.engines._sums import finalize_cells
 from lossledger.engines.reference import Ran
 from lossledger.frames import Frame
@@ -103,15 +104,15 @@ class Pool:
 
     def value(self, xp: ArrayLibrary) -> Array:
         """Return the value of the merged statistic, before the loss weight."""
-        stages = self.term.reduction.stages
-        if isinstance(self.statistic, ChannelStatistic):
-            made = finalize_cells(xp, self.term, self.frame, self.statistic)
+        stages, statistic = self.term.reduction.stages, settled(xp, self.statistic)
+        if isinstance(statistic, ChannelStatistic):
+            made = finalize_cells(xp, self.term, self.frame, statistic)
             cells = Cells(made.values, made.presence)
             value = finish(xp, stages, self.following, cells).values
             if made.broken is None:
                 return value
             return xp.where(xp.any(made.broken), xp.full_like(value, math.nan), value)
-        cells = stages[self.at].finalize(xp, self.statistic)
+        cells = stages[self.at].finalize(xp, statistic)
         return finish(xp, stages[self.at + 1 :], self.following, cells).values
 
 
@@ -144,13 +145,54 @@ def _differ(xp: ArrayLibrary, a: Array | None, b: Array | None) -> bool:
 
 
 def bare_statistic(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
-    """Return a statistic that holds no graph, and no element that is not needed."""
-    if isinstance(statistic, ChannelStatistic):
-        return replace(statistic, sums=tuple(xp.detach(s) for s in statistic.sums))
-    arrays = {f.name: getattr(statistic, f.name) for f in fields(statistic)}  # type: ignore[arg-type]
-    found = {name: xp.detach(a) for name, a in arrays.items() if is_array(a)}
+    """Return a statistic that holds no graph, no element that is not needed, and can grow.
+
+    Where 64-bit types are off, sums and counts become pairs of 32-bit numbers.
+    """
+    parts = {f.name: getattr(statistic, f.name) for f in fields(statistic)}  # type: ignore[arg-type]
+    found = {name: _bare(xp, x) for name, x in parts.items()}
     bare = replace(statistic, **found)  # type: ignore[type-var]
-    return bare.cut(xp) if isinstance(bare, TopStatistic) else bare
+    bare = bare.cut(xp) if isinstance(bare, TopStatistic) else bare
+    like = next(x for part in found.values() for x in _each(part) if is_array(x))
+    if xp.wide(like) != "float32":
+        return bare
+    return _changed(bare, lambda x: growing(xp, x) if is_array(x) else counted(xp, x, like))
+
+
+def settled(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
+    """Return a statistic whose sums and counts are plain arrays, ready to be finalized."""
+    if not any(isinstance(x, Limbs) for x in statistic.arrays()):
+        return statistic
+    plain = _changed(statistic, lambda x: number(xp, x) if isinstance(x, Limbs) else x)
+    if isinstance(plain, SumStatistic):  # a count that all cells share is one number
+        shape = tuple(plain.numerator.shape)
+        return replace(plain, denominator=xp.broadcast_to(plain.denominator, shape))
+    return plain
+
+
+# Fields that grow with the number of elements; the others are chosen from them.
+_GROWING = ("numerator", "denominator", "count", "sums")
+
+
+def _changed(statistic: AbstractStatistic, change: Callable[[Any], Any]) -> AbstractStatistic:
+    """Change what grows with the number of elements."""
+    grown = {}
+    for each in fields(statistic):  # type: ignore[arg-type]
+        part = getattr(statistic, each.name)
+        if each.name in _GROWING:
+            grown[each.name] = tuple(map(change, part)) if each.name == "sums" else change(part)
+    found: AbstractStatistic = replace(statistic, **grown)  # type: ignore[type-var]
+    return found
+
+
+def _each(part: Any) -> tuple[Any, ...]:
+    return part if isinstance(part, tuple) else (part,)
+
+
+def _bare(xp: ArrayLibrary, part: Any) -> Any:
+    if isinstance(part, tuple):
+        return tuple(_bare(xp, x) for x in part)
+    return xp.detach(part) if is_array(part) else part
 
 
 def _same_term(mine: Term, theirs: Term) -> bool:

@@ -100,7 +100,7 @@ def counted_whole(
             f"Found `{late[0]}`, which is `{kinds[late[0]].kind}`: {kinds[late[0]].reason}",
             "Its coefficients depend on the outputs of all parts",
             "Use sum(objective.statistics(outputs, targets, ...)) in a pass without gradient, or "
-            "lossledger.torch.Accumulator, which does both passes",
+            "lossledger.torch.Accumulator or lossledger.jax.accumulate, which do both passes",
         )
     opened = []
     for term in terms:
