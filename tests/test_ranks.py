@@ -93,7 +93,7 @@ def test_faults_end_in_errors(name: str, tmp_path: Path) -> None:
         assert ending["error"] == "RankError", ending
         assert says in ending["text"]
         assert "its gradients were cleared" in "".join(ending["notes"])
-        assert ending["seconds"] < 5 * TIMEOUT, "the first window starts after the imports"
+        assert ending["waited"] < 4 * TIMEOUT
     if name in ("dies", "stops", "sleeps"):  # gloo's barrier knows who is missing
         assert found[0] is not None
         assert re.search(r"[Rr]anks? 1 failed", found[0]["text"])

@@ -108,7 +108,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     ),
     "counts for two passes": (
         lambda: tilted()(Z[:4], Y[:4], whole=one().count(Y), part=0),
-        ll.ReductionError, "lossledger.torch.Accumulator does both passes",
+        ll.ReductionError, "lossledger.torch.Accumulator and lossledger.jax.accumulate do both",
     ),
     "value of counts": (lambda: one().count(Y).total(), ll.ReductionError, "Found counts"),
     "counts and statistics": (

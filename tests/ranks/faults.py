@@ -30,6 +30,7 @@ class Rank:
     rank: int
     size: int
     objective: str = "token mean"
+    since: float = 0.0
 
     def run(self, before: Callable[[int, list[Any]], list[Any]]) -> int:
         """Train; `before(step, window)` may change the window, stop or die."""
@@ -43,6 +44,7 @@ class Rank:
             window = before(step, mine)
             if not window:
                 break
+            self.since = time.monotonic()
             accumulator.backward(window)
             for p in model.parameters():
                 p.grad = None
@@ -122,13 +124,13 @@ def _rank(name: str, folder: str, rank: int, size: int) -> None:
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size,
         timeout=timedelta(seconds=6 * TIMEOUT),
     )  # fmt: skip
-    started = time.monotonic()
     ending: dict[str, Any] = {"error": None}
+    one = Rank(rank, size)
     try:
-        ending["steps"] = FAULTS[name](Rank(rank, size))
+        ending["steps"] = FAULTS[name](one)
     except Exception as failure:  # noqa: BLE001 - what ended the rank is the result
         notes = getattr(failure, "__notes__", [])
         ending |= {"error": type(failure).__name__, "text": str(failure), "notes": notes}
-    ending["seconds"] = time.monotonic() - started
+    ending["waited"] = time.monotonic() - one.since
     (Path(folder) / f"{rank}.json").write_text(json.dumps(ending))
     os._exit(0)  # no goodbye: a dead rank would not answer it
