@@ -32,6 +32,7 @@ from lossledger.objective._matching import (
     match_targets,
 )
 from lossledger.objective._parts import close_parts, counted_whole, read, whole_of
+from lossledger.objective._state import check_regularizers, load
 from lossledger.regularizers import AbstractRegularizer, regularize
 from lossledger.splitting import Exactness, Whole, exactness
 from lossledger.term import Term
@@ -253,6 +254,28 @@ class Objective:
         given = {"mask": mask, "sample_weight": sample_weight, "element_weight": element_weight}
         call = match_targets(self.terms, self.skip, self.output_names, targets, given, keys or {})
         return counted_whole(self.terms, self._exactness, call, shapes or {}, Watch(call.xp))
+
+    def load_ledger(self, state: Mapping[str, Any]) -> Ledger:
+        """Return the ledger that `ledger.state_dict()` saved, in NumPy arrays.
+
+        It adds up with ledgers of any array library, on the host.
+
+        Raises:
+            MatchError: If the state is of other terms or settings, of another version, or
+                incomplete.
+        """
+        ledger: Ledger = load(Ledger, state, self.terms, self._notes)
+        check_regularizers([r.name for r in self.regularizers], ledger)
+        return ledger
+
+    def load_whole(self, state: Mapping[str, Any]) -> Whole:
+        """Return the statistics that `whole.state_dict()` saved, in NumPy arrays.
+
+        Raises:
+            MatchError: As for `load_ledger`.
+        """
+        whole: Whole = load(Whole, state, self.terms, self._notes)
+        return whole
 
     def _match(
         self,
