@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._errors import ReductionError
-from lossledger._typing import Array
+from lossledger._typing import Array, Callable
 from lossledger.engines._sums import finalize_cells
 from lossledger.engines.reference import Ran
 from lossledger.frames import Frame
@@ -21,6 +21,7 @@ from lossledger.statistics import (
     TopStatistic,
 )
 from lossledger.term import Term
+from lossledger.weighting import Masses
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,17 +103,19 @@ class Pool:
         return None
 
     def value(self, xp: ArrayLibrary) -> Array:
-        """Return the value of the merged statistic, before the loss weight."""
+        """Return the value of the merged statistic, before the loss weight; in the widest float."""
         stages = self.term.reduction.stages
-        if isinstance(self.statistic, ChannelStatistic):
-            made = finalize_cells(xp, self.term, self.frame, self.statistic)
+        statistic = in_dtype(xp, self.statistic, _wide(xp, self.statistic))
+        following = tuple(replace(f, weights=_widened(xp, f.weights)) for f in self.following)
+        if isinstance(statistic, ChannelStatistic):
+            made = finalize_cells(xp, self.term, self.frame, statistic)
             cells = Cells(made.values, made.presence)
-            value = finish(xp, stages, self.following, cells).values
+            value = finish(xp, stages, following, cells).values
             if made.broken is None:
                 return value
             return xp.where(xp.any(made.broken), xp.full_like(value, math.nan), value)
-        cells = stages[self.at].finalize(xp, self.statistic)
-        return finish(xp, stages[self.at + 1 :], self.following, cells).values
+        cells = stages[self.at].finalize(xp, statistic)
+        return finish(xp, stages[self.at + 1 :], following, cells).values
 
 
 def pool(ran: Ran) -> Pool:
@@ -144,13 +147,45 @@ def _differ(xp: ArrayLibrary, a: Array | None, b: Array | None) -> bool:
 
 
 def bare_statistic(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
-    """Return a statistic that holds no graph, and no element that is not needed."""
+    """Return a statistic that holds no graph, no element that is not needed, and wide sums.
+
+    Sums of float32 stop growing at 2²⁴: they merge in the widest float that there is.
+    """
+    bare = _changed(statistic, xp.detach)
+    if isinstance(bare, TopStatistic):
+        kept = bare.cut(xp)
+        return replace(kept, denominator=_wider(xp, kept.denominator))
+    return in_dtype(xp, bare, _wide(xp, bare))
+
+
+def in_dtype(xp: ArrayLibrary, statistic: AbstractStatistic, dtype: str) -> AbstractStatistic:
+    """Return a statistic with its floats in a dtype; counts in integers stay."""
+    return _changed(statistic, lambda a: xp.astype(a, dtype) if xp.is_float(a) else a)
+
+
+def _changed(statistic: AbstractStatistic, change: Callable[[Array], Array]) -> AbstractStatistic:
+    """Change every array of a statistic."""
     if isinstance(statistic, ChannelStatistic):
-        return replace(statistic, sums=tuple(xp.detach(s) for s in statistic.sums))
+        return replace(statistic, sums=tuple(change(s) for s in statistic.sums))
     arrays = {f.name: getattr(statistic, f.name) for f in fields(statistic)}  # type: ignore[arg-type]
-    found = {name: xp.detach(a) for name, a in arrays.items() if is_array(a)}
-    bare = replace(statistic, **found)  # type: ignore[type-var]
-    return bare.cut(xp) if isinstance(bare, TopStatistic) else bare
+    found = {name: change(a) for name, a in arrays.items() if is_array(a)}
+    changed: AbstractStatistic = replace(statistic, **found)  # type: ignore[type-var]
+    return changed
+
+
+def _wide(xp: ArrayLibrary, statistic: AbstractStatistic) -> str:
+    return xp.wide(next(a for a in statistic.arrays() if is_array(a)))
+
+
+def _wider(xp: ArrayLibrary, x: Array) -> Array:
+    return xp.astype(x, xp.wide(x)) if is_array(x) and xp.is_float(x) else x
+
+
+def _widened(xp: ArrayLibrary, masses: Masses) -> Masses:
+    """Return the weights of a later stage beside wide cells."""
+    found = {f.name: _wider(xp, getattr(masses, f.name)) for f in fields(masses)}
+    beside = tuple(_wider(xp, each) for each in masses.beside)
+    return replace(masses, **found | {"beside": beside})
 
 
 def _same_term(mine: Term, theirs: Term) -> bool:
