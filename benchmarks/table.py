@@ -16,8 +16,7 @@ def render(result: Row) -> str:
     lines = [f"### {result['name']}: {result['title']}", "", heading(result, unit), ""]
     lines += aligned([HEADS, *(cells(row, result, unit) for row in result["rows"])])
     lines += [f"\nNot installed, not measured: {name}" for name in result["absent"]]
-    if result["gate"] is not None:
-        lines += ["", gate(result)]
+    lines += [f"\n{gate(result, goal)}" for goal in result["gates"]]
     return "\n".join(lines)
 
 
@@ -49,7 +48,8 @@ def heading(result: Row, unit: float) -> str:
 def cells(row: Row, result: Row, unit: float) -> tuple[str, ...]:
     """Return one line of the table."""
     median, peak = row["median_seconds"], row["peak_bytes"]
-    apart = max(row["value_deviation"], row["gradient_deviation"], row["iou_deviation"] or 0.0)
+    found = [row[f"{what}_deviation"] for what in ("value", "gradient", "iou")]
+    known = [x for x in found if x is not None]
     return (
         row["name"],
         number(median * unit),
@@ -58,17 +58,18 @@ def cells(row: Row, result: Row, unit: float) -> tuple[str, ...]:
         number(median / result["floor"]["seconds"]),
         f"{number(row['first_seconds'])} s",
         "n/a" if peak is None else f"{peak / 1e6:.0f} MB",
-        f"{apart:.0e}",
+        f"{max(known):.0e}" if known else "other",
     )
 
 
-def gate(result: Row) -> str:
-    """Return whether the goal is met, in words."""
-    goal = result["gate"]
-    reached = ours(result)["median_seconds"] / named(result, goal["peer"])["median_seconds"]
+def gate(result: Row, goal: Row) -> str:
+    """Return whether a goal is met, in words."""
+    reached = named(result, goal["who"])["median_seconds"]
+    reached /= named(result, goal["peer"])["median_seconds"]
     verdict = "met" if reached <= goal["ratio"] else "missed"
+    who = "" if goal["who"] == OURS else f" for {goal['who']}"
     return (
-        f"Goal: at most {goal['ratio']:g} times {goal['peer']}. "
+        f"Goal{who}: at most {goal['ratio']:g} times {goal['peer']}. "
         f"Measured: {reached:.2f} times; {verdict}."
     )
 

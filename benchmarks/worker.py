@@ -63,7 +63,7 @@ def measure(workload: Workload, rounds: int) -> dict[str, Any]:
         steps[competitor.name] = competitor.build()
         first[competitor.name] = seconds(steps[competitor.name])
     say("  comparing values and gradients")
-    apart = compare(steps)
+    apart = compare({c.name: steps[c.name] for c in present if c.alike})
     gc.collect()
     gc.freeze()  # what was imported is not searched for garbage in the middle of a sample
     say(f"  {rounds} rounds")
@@ -72,7 +72,7 @@ def measure(workload: Workload, rounds: int) -> dict[str, Any]:
     del floor
     say("  memory")
     peaks = {name: peak_bytes(step) for name, step in steps.items()}
-    rows = [row(n, spreads[n], first[n], peaks[n], apart[n]) for n in steps]
+    rows = [row(n, spreads[n], first[n], peaks[n], apart.get(n)) for n in steps]
     return describe(workload, rounds, spreads[FLOOR]) | {"rows": rows, "absent": absent}
 
 
@@ -112,12 +112,12 @@ def describe(workload: Workload, rounds: int, floor: Spread) -> dict[str, Any]:
             "seconds": floor.median * workload.floor.share,
             "gigabytes_per_second": None if moved is None else moved / floor.median / 1e9,
         },
-        "gate": None if workload.gate is None else vars(workload.gate),
+        "gates": [vars(gate) for gate in workload.gates],
     }
 
 
 def row(
-    name: str, spread: Spread, first: float, peak: int | None, apart: Deviation
+    name: str, spread: Spread, first: float, peak: int | None, apart: Deviation | None
 ) -> dict[str, Any]:
     """Return one competitor's numbers."""
     return {
@@ -126,9 +126,9 @@ def row(
         "iqr_seconds": spread.iqr,
         "first_seconds": first,
         "peak_bytes": peak,
-        "value_deviation": apart.value,
-        "gradient_deviation": apart.gradient,
-        "iou_deviation": apart.iou,
+        "value_deviation": None if apart is None else apart.value,
+        "gradient_deviation": None if apart is None else apart.gradient,
+        "iou_deviation": None if apart is None else apart.iou,
     }
 
 
