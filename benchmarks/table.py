@@ -40,7 +40,7 @@ def heading(result: Row, unit: float) -> str:
         "" if result["others"] is None else f" Others used {result['others']:.0%} of the cores."
     )
     return (
-        f"Times in {spelled}; {result['rounds']} interleaved rounds.{others}\n"
+        f"{result['clock']} in {spelled}; {result['rounds']} interleaved rounds.{others}\n"
         f"Floor: {floor['says']}{measured}: {number(floor['seconds'] * unit)} {spelled}."
     )
 

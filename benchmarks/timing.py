@@ -11,6 +11,7 @@ from memory import settle
 # A sample is one call, or the mean of as many as fit in here.
 SAMPLE_SECONDS = 0.03
 MOST_CALLS = 1000
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,17 @@ class Spread:
     iqr: float
 
 
-def seconds(step: Callable[[], object], calls: int = 1) -> float:
+def seconds(step: Callable[[], object], calls: int = 1, clock: Clock = time.perf_counter) -> float:
     """Return the mean time of a call."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(calls):
         step()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
-def interleave(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Spread]:
+def interleave(
+    steps: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter
+) -> dict[str, Spread]:
     """Give every step its turn in every round, in alternating order; return spreads by name."""
     calls = {name: calls_in_sample(step) for name, step in steps.items()}
     samples: dict[str, list[float]] = {name: [] for name in steps}
@@ -37,7 +40,7 @@ def interleave(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     for _ in range(rounds):
         for name in order:
             settle()
-            samples[name].append(seconds(steps[name], calls[name]))
+            samples[name].append(seconds(steps[name], calls[name], clock))
         order.reverse()
     return {name: spread(found) for name, found in samples.items()}
 
