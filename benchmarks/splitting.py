@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 def convolutions(quick: bool, one: bool) -> Scene:
     """Return a network of 3×3 convolutions that labels every pixel."""
-    width, side, batch = (8, 16, 2) if quick else (48, 64, 8)
+    width, side, batch = (8, 16, 2) if quick else (48, 64, 4)
     layers: list[nn.Module] = []
     for inputs, outputs in ((3, width), (width, width), (width, width), (width, width)):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]

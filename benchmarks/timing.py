@@ -16,10 +16,11 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and interquartile range of the seconds that one call takes."""
+    """Median and interquartile range of the seconds that one call takes, over the rounds."""
 
     median: float
     iqr: float
+    rounds: tuple[float, ...] = ()
 
 
 def seconds(step: Callable[[], object], calls: int = 1, clock: Clock = time.perf_counter) -> float:
@@ -56,6 +57,6 @@ def calls_in_sample(step: Callable[[], object]) -> int:
 def spread(samples: Sequence[float]) -> Spread:
     """Return the median and the interquartile range; the range is 0 for one sample."""
     if len(samples) == 1:
-        return Spread(samples[0], 0.0)
+        return Spread(samples[0], 0.0, tuple(samples))
     low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return Spread(statistics.median(samples), high - low)
+    return Spread(statistics.median(samples), high - low, tuple(samples))

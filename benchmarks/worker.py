@@ -128,6 +128,7 @@ def row(
         "name": name,
         "median_seconds": spread.median,
         "iqr_seconds": spread.iqr,
+        "round_seconds": list(spread.rounds),
         "first_seconds": first,
         "peak_bytes": peak,
         "value_deviation": None if apart is None else apart.value,
