@@ -35,7 +35,7 @@ def workload(name: str, quick: bool) -> Workload:
         competitors(logits, labels, weight),
         autograd(rows, classes) if small else bandwidth(moved=2 * size, working_set=2 * size),
         rounds=25,
-        gate=Gate(REFERENCE, GOAL) if small and not smooth else None,
+        gates=(Gate(REFERENCE, GOAL),) if small and not smooth else (),
     )
 
 

@@ -31,6 +31,10 @@ ENTRIES = {
     "W4-4096x1000": Entry("overhead"),
     "W4-4096x1000-smooth": Entry("overhead"),
     "W5": Entry("two_heads"),
+    "W6-conv-one": Entry("splitting"),
+    "W6-conv-two": Entry("splitting"),
+    "W6-mlp-one": Entry("splitting"),
+    "W6-mlp-two": Entry("splitting"),
 }
 
 

@@ -65,6 +65,11 @@ def arguments() -> argparse.Namespace:
         help="before each workload, wait that long at most until others are silent",
     )
     parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count the processor's seconds: with --threads 1, where others use the machine",
+    )
+    parser.add_argument(
         "--quick", action="store_true", help="small arrays, 3 rounds, no torch.compile"
     )
     options = parser.parse_args()
@@ -105,6 +110,7 @@ def run(
         command = [sys.executable, str(HERE / "worker.py"), name, "--out", str(out)]
         command += ["--threads", str(options.threads)]
         command += ["--quick"] if options.quick else []
+        command += ["--cpu-time"] if options.cpu_time else []
         command += [] if options.rounds is None else ["--rounds", str(options.rounds)]
         # A first call is the first only if no earlier run left its compiled code behind.
         own = environment | {"TORCHINDUCTOR_CACHE_DIR": str(Path(folder, "inductor"))}

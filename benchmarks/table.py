@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results as Markdown, which reads as plain text too."""
 
+import statistics
 from typing import Any
 
 from workload import OURS
@@ -16,8 +17,7 @@ def render(result: Row) -> str:
     lines = [f"### {result['name']}: {result['title']}", "", heading(result, unit), ""]
     lines += aligned([HEADS, *(cells(row, result, unit) for row in result["rows"])])
     lines += [f"\nNot installed, not measured: {name}" for name in result["absent"]]
-    if result["gate"] is not None:
-        lines += ["", gate(result)]
+    lines += [f"\n{gate(result, goal)}" for goal in result["gates"]]
     return "\n".join(lines)
 
 
@@ -41,7 +41,7 @@ def heading(result: Row, unit: float) -> str:
         "" if result["others"] is None else f" Others used {result['others']:.0%} of the cores."
     )
     return (
-        f"Times in {spelled}; {result['rounds']} interleaved rounds.{others}\n"
+        f"{result['clock']} in {spelled}; {result['rounds']} interleaved rounds.{others}\n"
         f"Floor: {floor['says']}{measured}: {number(floor['seconds'] * unit)} {spelled}."
     )
 
@@ -49,7 +49,8 @@ def heading(result: Row, unit: float) -> str:
 def cells(row: Row, result: Row, unit: float) -> tuple[str, ...]:
     """Return one line of the table."""
     median, peak = row["median_seconds"], row["peak_bytes"]
-    apart = max(row["value_deviation"], row["gradient_deviation"], row["iou_deviation"] or 0.0)
+    found = [row[f"{what}_deviation"] for what in ("value", "gradient", "iou")]
+    known = [x for x in found if x is not None]
     return (
         row["name"],
         number(median * unit),
@@ -58,17 +59,18 @@ def cells(row: Row, result: Row, unit: float) -> tuple[str, ...]:
         number(median / result["floor"]["seconds"]),
         f"{number(row['first_seconds'])} s",
         "n/a" if peak is None else f"{peak / 1e6:.0f} MB",
-        f"{apart:.0e}",
+        f"{max(known):.0e}" if known else "other",
     )
 
 
-def gate(result: Row) -> str:
-    """Return whether the goal is met, in words."""
-    goal = result["gate"]
-    reached = ours(result)["median_seconds"] / named(result, goal["peer"])["median_seconds"]
+def gate(result: Row, goal: Row) -> str:
+    """Return whether a goal is met, in words; of both, the times of one round are compared."""
+    mine, theirs = (named(result, goal[side])["round_seconds"] for side in ("who", "peer"))
+    reached = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
     verdict = "met" if reached <= goal["ratio"] else "missed"
+    who = "" if goal["who"] == OURS else f" for {goal['who']}"
     return (
-        f"Goal: at most {goal['ratio']:g} times {goal['peer']}. "
+        f"Goal{who}: at most {goal['ratio']:g} times {goal['peer']}. "
         f"Measured: {reached:.2f} times; {verdict}."
     )
 

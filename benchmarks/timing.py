@@ -11,25 +11,29 @@ from memory import settle
 # A sample is one call, or the mean of as many as fit in here.
 SAMPLE_SECONDS = 0.03
 MOST_CALLS = 1000
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and interquartile range of the seconds that one call takes."""
+    """Median and interquartile range of the seconds that one call takes, over the rounds."""
 
     median: float
     iqr: float
+    rounds: tuple[float, ...] = ()
 
 
-def seconds(step: Callable[[], object], calls: int = 1) -> float:
+def seconds(step: Callable[[], object], calls: int = 1, clock: Clock = time.perf_counter) -> float:
     """Return the mean time of a call."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(calls):
         step()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
-def interleave(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Spread]:
+def interleave(
+    steps: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter
+) -> dict[str, Spread]:
     """Give every step its turn in every round, in alternating order; return spreads by name."""
     calls = {name: calls_in_sample(step) for name, step in steps.items()}
     samples: dict[str, list[float]] = {name: [] for name in steps}
@@ -37,7 +41,7 @@ def interleave(steps: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     for _ in range(rounds):
         for name in order:
             settle()
-            samples[name].append(seconds(steps[name], calls[name]))
+            samples[name].append(seconds(steps[name], calls[name], clock))
         order.reverse()
     return {name: spread(found) for name, found in samples.items()}
 
@@ -53,6 +57,6 @@ def calls_in_sample(step: Callable[[], object]) -> int:
 def spread(samples: Sequence[float]) -> Spread:
     """Return the median and the interquartile range; the range is 0 for one sample."""
     if len(samples) == 1:
-        return Spread(samples[0], 0.0)
+        return Spread(samples[0], 0.0, tuple(samples))
     low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
-    return Spread(statistics.median(samples), high - low)
+    return Spread(statistics.median(samples), high - low, tuple(samples))

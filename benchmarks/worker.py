@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,7 +19,7 @@ from agreement import Deviation, Seen, deviation, seen
 from floor import autograd
 from memory import peak_bytes
 from registry import ENTRIES
-from timing import Spread, interleave, seconds
+from timing import Clock, Spread, interleave, seconds
 from workload import REFERENCE, Answer, Competitor, Step, Workload
 
 FLOOR = "floor"
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--cpu-time", action="store_true")
     options = parser.parse_args()
     limit_threads(options.threads)
     build: Callable[[str, bool], Workload]
@@ -41,7 +43,9 @@ def main() -> None:
         workload = replace(
             workload, rounds=3, competitors=tuple(c for c in workload.competitors if not c.compiles)
         )
-    found = measure(workload, options.rounds or workload.rounds)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    found = measure(workload, options.rounds or workload.rounds, clock)
+    found["clock"] = "Processor times" if options.cpu_time else "Times"
     options.out.write_text(json.dumps({"name": options.name} | found), encoding="utf-8")
 
 
@@ -52,7 +56,7 @@ def limit_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def measure(workload: Workload, rounds: int) -> dict[str, Any]:
+def measure(workload: Workload, rounds: int, clock: Clock) -> dict[str, Any]:
     """Return everything that is known of a workload, ready for JSON."""
     present, absent = sort_out(workload.competitors)
     autograd(2).build()()  # PyTorch's own first call is nobody's
@@ -63,16 +67,16 @@ def measure(workload: Workload, rounds: int) -> dict[str, Any]:
         steps[competitor.name] = competitor.build()
         first[competitor.name] = seconds(steps[competitor.name])
     say("  comparing values and gradients")
-    apart = compare(steps)
+    apart = compare({c.name: steps[c.name] for c in present if c.alike})
     gc.collect()
     gc.freeze()  # what was imported is not searched for garbage in the middle of a sample
     say(f"  {rounds} rounds")
     floor = workload.floor.build()
-    spreads = interleave({FLOOR: floor, **steps}, rounds)
+    spreads = interleave({FLOOR: floor, **steps}, rounds, clock)
     del floor
     say("  memory")
     peaks = {name: peak_bytes(step) for name, step in steps.items()}
-    rows = [row(n, spreads[n], first[n], peaks[n], apart[n]) for n in steps]
+    rows = [row(n, spreads[n], first[n], peaks[n], apart.get(n)) for n in steps]
     return describe(workload, rounds, spreads[FLOOR]) | {"rows": rows, "absent": absent}
 
 
@@ -112,23 +116,24 @@ def describe(workload: Workload, rounds: int, floor: Spread) -> dict[str, Any]:
             "seconds": floor.median * workload.floor.share,
             "gigabytes_per_second": None if moved is None else moved / floor.median / 1e9,
         },
-        "gate": None if workload.gate is None else vars(workload.gate),
+        "gates": [vars(gate) for gate in workload.gates],
     }
 
 
 def row(
-    name: str, spread: Spread, first: float, peak: int | None, apart: Deviation
+    name: str, spread: Spread, first: float, peak: int | None, apart: Deviation | None
 ) -> dict[str, Any]:
     """Return one competitor's numbers."""
     return {
         "name": name,
         "median_seconds": spread.median,
         "iqr_seconds": spread.iqr,
+        "round_seconds": list(spread.rounds),
         "first_seconds": first,
         "peak_bytes": peak,
-        "value_deviation": apart.value,
-        "gradient_deviation": apart.gradient,
-        "iou_deviation": apart.iou,
+        "value_deviation": None if apart is None else apart.value,
+        "gradient_deviation": None if apart is None else apart.gradient,
+        "iou_deviation": None if apart is None else apart.iou,
     }
 
 

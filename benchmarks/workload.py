@@ -34,12 +34,14 @@ class Competitor:
         build: What a user does once, before the first step; gives the step.
         needs: Packages that have to be installed.
         compiles: Whether the first call takes many seconds; left out of quick runs.
+        alike: False for what computes another number, and is there for its time alone.
     """
 
     name: str
     build: Callable[[], Step]
     needs: tuple[str, ...] = ()
     compiles: bool = False
+    alike: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,11 @@ class Floor:
 
 @dataclass(frozen=True)
 class Gate:
-    """A goal that is printed: `OURS` takes at most `ratio` times as long as `peer`."""
+    """A goal that is printed: `who` takes at most `ratio` times as long as `peer`."""
 
     peer: str
     ratio: float
+    who: str = OURS
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,11 @@ class Workload:
         competitors: In the order of the table. `OURS` and `REFERENCE` are among them.
         floor: What a multiple of the floor means here.
         rounds: How often everyone has a turn.
+        gates: Goals, printed below the table.
     """
 
     title: str
     competitors: tuple[Competitor, ...]
     floor: Floor
     rounds: int
-    gate: Gate | None = None
+    gates: tuple[Gate, ...] = ()

@@ -10,7 +10,8 @@ from lossledger._errors import MatchError, ReductionError
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.engines import Candidates, OpenTerm, Place, Pool, Watch, check_same_term
 from lossledger.frames import parse_axes
-from lossledger.ledger._tree import flatten, rebuild
+from lossledger.ledger._state import facts_of, state_of
+from lossledger.ledger._tree import flatten, on_host, rebuild
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.term import Term
 
@@ -68,7 +69,8 @@ def _of_chain(term: Term, axes: tuple[str, ...]) -> Exactness:
 class Whole:
     """Merged statistics of every term: what parts are parts of.
 
-    `a + b` merges; the order changes nothing but rounding, and which part is which.
+    `a + b` merges; the order changes nothing but rounding, and which part is which. Wholes of
+    two array libraries merge on the host.
 
     Attributes:
         pools: The statistic of each term, by name.
@@ -103,6 +105,9 @@ class Whole:
                 "Use one objective for every part, and count(...) or statistics(...) for all",
             )
         xp = library_of(*self.weights.values())
+        if library_of(*other.weights.values()) is not xp:
+            merged: Self = on_host(self) + on_host(other)
+            return merged
         pairs = {n: (m, other.members[n]) for n, m in self.members.items()}
         return replace(
             self,
@@ -115,6 +120,10 @@ class Whole:
     def __radd__(self, other: int) -> Self:
         """Let `sum(wholes)` start from 0."""
         return self if other == 0 else NotImplemented
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the statistics ready for JSON; `objective.load_whole` reads them."""
+        return state_of("whole", self, {n: facts_of(p.term) for n, p in self.pools.items()})
 
     def all_reduce(self, group: Any = None, *, timeout: float | None = None) -> "Whole":
         """Merge over the ranks of a torch process group, in the order of the ranks.
@@ -161,8 +170,8 @@ class Whole:
 
     def total(self) -> Array:
         """Return Σ loss_weight · value over the terms (without regularizers)."""
-        values = self.values()
-        parts = [self.weights[name] * value for name, value in values.items()]
+        values, xp = self.values(), library_of(*self.weights.values())
+        parts = [xp.astype(self.weights[n], xp.dtype(v)) * v for n, v in values.items()]
         total = parts[0]
         for part in parts[1:]:
             total = total + part
@@ -195,6 +204,13 @@ def place_in(
             f"Found {', '.join(whole.pools)} and {', '.join(t.name for t in terms)}",
             "It was made by another objective",
             "Make it with this one",
+        )
+    if library_of(*whole.weights.values()) is not watch.xp:
+        raise MatchError(
+            "A part must be in the array library of its whole",
+            f"Found {watch.xp.name} and {library_of(*whole.weights.values()).name} arrays",
+            "The whole was loaded from a file, or merged with one that was: it is in NumPy",
+            "Make the whole of this step with this library; keep the loaded one for its total()",
         )
     number = whole.parts if isinstance(whole.parts, int) else None
     if isinstance(part, int) and number is not None and not 0 <= part < number:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A term on a part of a whole: sums first, then contributions under the whole's coefficients."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lossledger._array import ArrayLibrary, is_array
@@ -10,7 +10,7 @@ from lossledger._typing import Array
 from lossledger.engines._candidates import Candidates, candidates
 from lossledger.engines._factors import BatchWeights
 from lossledger.engines._overlap import Overlap, finish_overlap, sum_overlap
-from lossledger.engines._pool import Pool, bare_statistic, settled
+from lossledger.engines._pool import Pool, bare_statistic, in_dtype, settled
 from lossledger.engines._prepare import Prepared, prepare
 from lossledger.engines._sums import MASS
 from lossledger.engines._watch import Watch
@@ -115,7 +115,7 @@ def _opened(
     ran = overlap if chain is None else chain
     assert ran is not None  # noqa: S101 - one of the two is there
     statistic: AbstractStatistic = ran.statistic
-    pool = Pool(prepared.term, cells, bare_statistic(xp, statistic), at, rest)
+    pool = Pool(prepared.term, cells, bare_statistic(xp, statistic), at, rest, prepared.work)
     mass = mass_of(xp, settled(xp, pool.statistic))
     return OpenTerm(prepared, overlap, chain, values, pool, mass)
 
@@ -129,7 +129,7 @@ def close_term(opened: OpenTerm, whole: Pool | Candidates, place: Place, watch: 
     prepared = opened.prepared
     if isinstance(whole, Candidates):
         return _close_candidates(whole, prepared, opened.pool, place, watch)
-    statistic = _seen(prepared.xp, opened.pool, whole, place)
+    statistic = _seen(prepared.xp, whole, place, prepared.work)
     if opened.chain is None:
         assert opened.overlap is not None and isinstance(statistic, ChannelStatistic)  # noqa: S101, PT018
         overlap = finish_overlap(opened.overlap, statistic, place.share)
@@ -168,25 +168,12 @@ def _worth(ran: Ran, contributed: Array) -> Ran:
     return replace(ran, value=ran.value + (contributed - bare))
 
 
-def _seen(xp: ArrayLibrary, own: Pool | Candidates, whole: Pool, place: Place) -> AbstractStatistic:
-    """Return the whole's statistic as this part sees it, in the dtype of its own."""
-    assert isinstance(own, Pool)  # noqa: S101 - checked with the whole
+def _seen(xp: ArrayLibrary, whole: Pool, place: Place, work: str) -> AbstractStatistic:
+    """Return the whole's statistic as this part sees it, in the dtype of its work."""
     statistic = settled(xp, whole.statistic)
     if place.part is not None:
         statistic = statistic.seen_from(xp, place.part)
-    found: AbstractStatistic = _in_dtype(xp, statistic, settled(xp, own.statistic))
-    return found
-
-
-def _in_dtype(xp: ArrayLibrary, statistic: AbstractStatistic, like: AbstractStatistic) -> Any:
-    """Bring the floats of a statistic into another's dtype: counts come in the widest."""
-    sums = SumStatistic | SharesStatistic
-    if not isinstance(statistic, sums) or not isinstance(like, sums):
-        return statistic
-    work = xp.dtype(like.numerator)
-    parts = {f.name: getattr(statistic, f.name) for f in fields(statistic)}
-    cast = {n: xp.astype(a, work) for n, a in parts.items() if is_array(a)}
-    return replace(statistic, **cast)
+    return in_dtype(xp, statistic, work)
 
 
 def mass_of(xp: ArrayLibrary, statistic: AbstractStatistic) -> Array | float:

@@ -22,6 +22,7 @@ from lossledger.statistics import (
     TopStatistic,
 )
 from lossledger.term import Term
+from lossledger.weighting import Masses
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,8 @@ class Pool:
 
     Pools of parts merge to the pool of the whole, whose value is the term's value on all
     elements together: not a mean of the parts' values.
+
+    `work` is the dtype that the values were made in; the sums of them are wider.
     """
 
     term: Term
@@ -37,6 +40,7 @@ class Pool:
     statistic: AbstractStatistic
     at: int
     following: tuple[Following, ...]
+    work: str = ""
 
     def merge(self, xp: ArrayLibrary, other: Self) -> Self:
         """Merge the statistics of two parts.
@@ -96,24 +100,23 @@ class Pool:
             return f"the cells {self.frame} and {whole.frame}"
         if not self.fits(xp, whole):
             return "other weights over the axes that stay"
-        pairs = zip(self.statistic.arrays(), whole.statistic.arrays(), strict=True)
-        for a, b in () if counted else pairs:
-            if is_array(a) and is_array(b) and xp.dtype(a) != xp.dtype(b):
-                return f"{xp.dtype(a)} and {xp.dtype(b)}"
-        return None
+        known = self.work and whole.work and not counted
+        return f"{self.work} and {whole.work}" if known and self.work != whole.work else None
 
     def value(self, xp: ArrayLibrary) -> Array:
-        """Return the value of the merged statistic, before the loss weight."""
+        """Return the value of the merged statistic, before the loss weight; in the widest float."""
         stages, statistic = self.term.reduction.stages, settled(xp, self.statistic)
+        statistic = in_dtype(xp, statistic, _wide(xp, statistic))
+        following = tuple(replace(f, weights=_widened(xp, f.weights)) for f in self.following)
         if isinstance(statistic, ChannelStatistic):
             made = finalize_cells(xp, self.term, self.frame, statistic)
             cells = Cells(made.values, made.presence)
-            value = finish(xp, stages, self.following, cells).values
+            value = finish(xp, stages, following, cells).values
             if made.broken is None:
                 return value
             return xp.where(xp.any(made.broken), xp.full_like(value, math.nan), value)
         cells = stages[self.at].finalize(xp, statistic)
-        return finish(xp, stages[self.at + 1 :], self.following, cells).values
+        return finish(xp, stages[self.at + 1 :], following, cells).values
 
 
 def pool(ran: Ran) -> Pool:
@@ -147,23 +150,24 @@ def _differ(xp: ArrayLibrary, a: Array | None, b: Array | None) -> bool:
 def bare_statistic(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
     """Return a statistic that holds no graph, no element that is not needed, and can grow.
 
-    Where 64-bit types are off, sums and counts become pairs of 32-bit numbers.
+    Sums of float32 stop growing at 2²⁴: they merge in the widest float that there is. Where
+    64-bit types are off, sums and counts become pairs of 32-bit numbers.
     """
-    parts = {f.name: getattr(statistic, f.name) for f in fields(statistic)}  # type: ignore[arg-type]
-    found = {name: _bare(xp, x) for name, x in parts.items()}
-    bare = replace(statistic, **found)  # type: ignore[type-var]
+    bare = _changed(statistic, xp.detach)
     bare = bare.cut(xp) if isinstance(bare, TopStatistic) else bare
-    like = next(x for part in found.values() for x in _each(part) if is_array(x))
-    if xp.wide(like) != "float32":
-        return bare
-    return _changed(bare, lambda x: growing(xp, x) if is_array(x) else counted(xp, x, like))
+    like = next(a for a in bare.arrays() if is_array(a))
+    if xp.wide(like) == "float32":
+        return _grown(bare, lambda x: growing(xp, x) if is_array(x) else counted(xp, x, like))
+    if isinstance(bare, TopStatistic):
+        return replace(bare, denominator=_wider(xp, bare.denominator))
+    return in_dtype(xp, bare, xp.wide(like))
 
 
 def settled(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic:
     """Return a statistic whose sums and counts are plain arrays, ready to be finalized."""
     if not any(isinstance(x, Limbs) for x in statistic.arrays()):
         return statistic
-    plain = _changed(statistic, lambda x: number(xp, x) if isinstance(x, Limbs) else x)
+    plain = _grown(statistic, lambda x: number(xp, x) if isinstance(x, Limbs) else x)
     if isinstance(plain, SumStatistic):  # a count that all cells share is one number
         shape = tuple(plain.numerator.shape)
         return replace(plain, denominator=xp.broadcast_to(plain.denominator, shape))
@@ -174,7 +178,7 @@ def settled(xp: ArrayLibrary, statistic: AbstractStatistic) -> AbstractStatistic
 _GROWING = ("numerator", "denominator", "count", "sums")
 
 
-def _changed(statistic: AbstractStatistic, change: Callable[[Any], Any]) -> AbstractStatistic:
+def _grown(statistic: AbstractStatistic, change: Callable[[Any], Any]) -> AbstractStatistic:
     """Change what grows with the number of elements."""
     grown = {}
     for each in fields(statistic):  # type: ignore[arg-type]
@@ -185,14 +189,34 @@ def _changed(statistic: AbstractStatistic, change: Callable[[Any], Any]) -> Abst
     return found
 
 
-def _each(part: Any) -> tuple[Any, ...]:
-    return part if isinstance(part, tuple) else (part,)
+def in_dtype(xp: ArrayLibrary, statistic: AbstractStatistic, dtype: str) -> AbstractStatistic:
+    """Return a statistic with its floats in a dtype; counts in integers stay."""
+    return _changed(statistic, lambda a: xp.astype(a, dtype) if xp.is_float(a) else a)
 
 
-def _bare(xp: ArrayLibrary, part: Any) -> Any:
-    if isinstance(part, tuple):
-        return tuple(_bare(xp, x) for x in part)
-    return xp.detach(part) if is_array(part) else part
+def _changed(statistic: AbstractStatistic, change: Callable[[Array], Array]) -> AbstractStatistic:
+    """Change every array of a statistic."""
+    if isinstance(statistic, ChannelStatistic):
+        return replace(statistic, sums=tuple(change(s) for s in statistic.sums))
+    arrays = {f.name: getattr(statistic, f.name) for f in fields(statistic)}  # type: ignore[arg-type]
+    found = {name: change(a) for name, a in arrays.items() if is_array(a)}
+    changed: AbstractStatistic = replace(statistic, **found)  # type: ignore[type-var]
+    return changed
+
+
+def _wide(xp: ArrayLibrary, statistic: AbstractStatistic) -> str:
+    return xp.wide(next(a for a in statistic.arrays() if is_array(a)))
+
+
+def _wider(xp: ArrayLibrary, x: Array) -> Array:
+    return xp.astype(x, xp.wide(x)) if is_array(x) and xp.is_float(x) else x
+
+
+def _widened(xp: ArrayLibrary, masses: Masses) -> Masses:
+    """Return the weights of a later stage beside wide cells."""
+    found = {f.name: _wider(xp, getattr(masses, f.name)) for f in fields(masses)}
+    beside = tuple(_wider(xp, each) for each in masses.beside)
+    return replace(masses, **found | {"beside": beside})
 
 
 def _same_term(mine: Term, theirs: Term) -> bool:

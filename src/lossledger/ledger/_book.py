@@ -13,6 +13,7 @@ from lossledger._typing import Array, Axes
 from lossledger.engines import RULES, Account, CellNames, Limbs, Pool
 from lossledger.ledger._query import gather, overlooked
 from lossledger.ledger._rows import Row, cell_rows, with_share
+from lossledger.ledger._state import facts_of, state_of
 from lossledger.ledger._tree import on_host
 from lossledger.report.text import ledger_html, ledger_table, plain
 from lossledger.statistics import TopStatistic
@@ -212,6 +213,13 @@ class Ledger:
             "rows": [row.to_dict() for row in self.rows],
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that is known, ready for JSON; `objective.load_ledger` reads it.
+
+        Ledgers that were saved by other processes and runs add up with those of this one.
+        """
+        return state_of("ledger", self, {b.note.term: _facts_of(b) for b in self.books})
+
     def to_dataframe(self) -> Any:
         """Return the rows as a pandas DataFrame.
 
@@ -323,6 +331,15 @@ def _merged(xp: ArrayLibrary, mine: Book, theirs: Book) -> Book:
         # Weights that changed between steps leave no value of the steps together.
         pool = mine.pool.merge(xp, theirs.pool) if mine.pool.fits(xp, theirs.pool) else None
     return replace(mine, account=mine.account.merge(xp, theirs.account), pool=pool)
+
+
+def _facts_of(book: Book) -> dict[str, Any]:
+    """Return what a ledger knows of a term: less, where no statistic could be kept."""
+    if book.pool is not None:
+        return facts_of(book.pool.term)
+    note = book.note
+    known = {} if note.classes is None else {"classes": list(note.classes)}
+    return known | {"outputs": note.output.split(", "), "reduction": note.reduction}
 
 
 def keep_pool(pool: Pool | None) -> Pool | None:

@@ -17,7 +17,19 @@ from lossledger.weighting import Masses
 _NODES = (Account, Candidates, Limbs, NamedArray, Pool, Following, AbstractStatistic, Masses)
 _NODES_ABOVE = ("Book", "Ledger", "Whole")  # of modules that import this one
 # Fields that are structure: names, and sizes that decide the shapes of arrays.
-_STRUCTURE = ("note", "cells", "term", "frame", "at", "keep", "names", "axes", "lengths", "counted")
+_STRUCTURE = (
+    "note",
+    "cells",
+    "term",
+    "frame",
+    "at",
+    "keep",
+    "names",
+    "axes",
+    "lengths",
+    "counted",
+    "work",
+)
 _LEAF = "leaf"
 
 

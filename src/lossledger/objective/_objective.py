@@ -31,7 +31,15 @@ from lossledger.objective._matching import (
     match,
     match_targets,
 )
-from lossledger.objective._parts import close_parts, counted_whole, read, whole_of
+from lossledger.objective._parts import (
+    OpenPart,
+    close_parts,
+    counted_whole,
+    open_terms,
+    read,
+    whole_of,
+)
+from lossledger.objective._state import check_regularizers, load
 from lossledger.regularizers import AbstractRegularizer, regularize
 from lossledger.splitting import Exactness, Whole, exactness
 from lossledger.term import Term
@@ -225,7 +233,33 @@ class Objective:
         """Return the batch's mergeable statistics, detached; arguments as in the call."""
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
         bare = {name: call.xp.detach(array) for name, array in call.outputs.items()}
-        return whole_of(self.terms, replace(call, outputs=bare), Watch(call.xp))
+        watch = Watch(call.xp)
+        return whole_of(call.xp, open_terms(self.terms, replace(call, outputs=bare), watch), watch)
+
+    def open(
+        self,
+        outputs: Tree,
+        targets: Tree = None,
+        *,
+        mask: Given = None,
+        sample_weight: Given = None,
+        element_weight: Given = None,
+        keys: Mapping[str, Array] | None = None,
+    ) -> OpenPart:
+        """Run the losses on a part and keep their graph; `close(whole, part)` ends the call.
+
+        For loops that keep their outputs: nothing is computed twice, as it is by
+        `statistics(...)` first and the call after it. Arguments as in the call.
+        """
+        call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
+        watch = Watch(call.xp)
+        opened = open_terms(self.terms, call, watch)
+
+        def total(watch: Watch, results: list[Result], share: float | Array) -> Any:
+            return self._total(watch.xp, watch, results, None, share)
+
+        own = whole_of(call.xp, opened, watch)
+        return OpenPart(own, opened, watch, self.terms, self._exactness, total)
 
     def count(
         self,
@@ -253,6 +287,28 @@ class Objective:
         given = {"mask": mask, "sample_weight": sample_weight, "element_weight": element_weight}
         call = match_targets(self.terms, self.skip, self.output_names, targets, given, keys or {})
         return counted_whole(self.terms, self._exactness, call, shapes or {}, Watch(call.xp))
+
+    def load_ledger(self, state: Mapping[str, Any]) -> Ledger:
+        """Return the ledger that `ledger.state_dict()` saved, in NumPy arrays.
+
+        It adds up with ledgers of any array library, on the host.
+
+        Raises:
+            MatchError: If the state is of other terms or settings, of another version, or
+                incomplete.
+        """
+        ledger: Ledger = load(Ledger, state, self.terms, self._notes)
+        check_regularizers([r.name for r in self.regularizers], ledger)
+        return ledger
+
+    def load_whole(self, state: Mapping[str, Any]) -> Whole:
+        """Return the statistics that `whole.state_dict()` saved, in NumPy arrays.
+
+        Raises:
+            MatchError: As for `load_ledger`.
+        """
+        whole: Whole = load(Whole, state, self.terms, self._notes)
+        return whole
 
     def _match(
         self,

@@ -2,10 +2,11 @@
 """An objective on parts: wholes made of them, and their shares of one."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from lossledger._array import ArrayLibrary, is_array, library_of
 from lossledger._errors import ReductionError
-from lossledger._typing import Array, Mapping
+from lossledger._typing import Array, Callable, Mapping
 from lossledger.engines import (
     BatchWeights,
     Candidates,
@@ -46,6 +47,32 @@ def read(term: Term, call: Call) -> tuple[tuple[Array, ...], Array, BatchWeights
     return outputs, targets, call.weights[term.name]
 
 
+@dataclass(frozen=True, eq=False)
+class OpenPart:
+    """A part up to its statistics: the loss has run, and waits for the whole.
+
+    Attributes:
+        whole: The part's own statistics, to be merged with those of the others.
+        opened: The terms; they keep the graph of the outputs.
+    """
+
+    whole: Whole
+    opened: list[OpenTerm]
+    watch: Watch
+    terms: tuple[Term, ...]
+    kinds: Mapping[str, Exactness]
+    total: Callable[[Watch, list[Result], float | Array], tuple[Array, Any]]
+
+    def close(self, whole: Whole, part: int | Array | None = None) -> tuple[Array, Any]:
+        """Return (total, ledger) of the part, as `objective(..., whole=whole, part=part)`.
+
+        Raises:
+            MatchError: If the part does not belong to the whole.
+        """
+        closed = close_opened(self.terms, self.kinds, self.opened, whole, part, self.watch)
+        return self.total(self.watch, closed.results(), closed.share)
+
+
 def close_parts(
     terms: tuple[Term, ...],
     kinds: Mapping[str, Exactness],
@@ -67,18 +94,38 @@ def close_parts(
             "The sums of all parts were not passed on",
             "Pass whole=sum(objective.count(...) for every part), or of objective.statistics(...)",
         )
-    whole = whole.near(call.xp, next(iter(call.outputs.values())))
-    opened = [open_term(t, *read(t, call), watch) for t in terms]
+    opened = open_terms(terms, call, watch)
+    return close_opened(terms, kinds, opened, whole, part, watch)
+
+
+def close_opened(
+    terms: tuple[Term, ...],
+    kinds: Mapping[str, Exactness],
+    opened: list[OpenTerm],
+    whole: Whole,
+    part: int | Array | None,
+    watch: Watch,
+) -> Closed:
+    """Finalize terms that were opened on a part, with the coefficients of the whole.
+
+    Raises:
+        MatchError: If the part does not belong to the whole.
+    """
+    whole = whole.near(opened[0].prepared.xp, opened[0].prepared.outputs[0])
     samples = _samples(opened[0])
     place = place_in(whole, terms, kinds, opened, samples, part, watch)
     ran = [close_term(each, whole.pools[each.prepared.term.name], place, watch) for each in opened]
     return Closed(opened, ran, place.share)
 
 
-def whole_of(terms: tuple[Term, ...], call: Call, watch: Watch) -> Whole:
+def open_terms(terms: tuple[Term, ...], call: Call, watch: Watch) -> list[OpenTerm]:
+    """Run the terms up to the statistics that merge over parts."""
+    return [open_term(t, *read(t, call), watch) for t in terms]
+
+
+def whole_of(xp: ArrayLibrary, opened: list[OpenTerm], watch: Watch) -> Whole:
     """Return the mergeable statistics of a batch."""
-    opened = [open_term(t, *read(t, call), watch) for t in terms]
-    return _whole(call.xp, opened, watch, counted=False)
+    return _whole(xp, opened, watch, counted=False)
 
 
 def counted_whole(

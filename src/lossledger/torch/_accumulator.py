@@ -4,7 +4,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from lossledger._errors import MatchError
 from lossledger.ledger import Ledger
 from lossledger.objective import Objective
+from lossledger.objective._parts import OpenPart
 from lossledger.regularizers import parameters_of, regularize
 from lossledger.splitting import Whole
 from lossledger.torch._batches import Last, MicroBatch, Windows, call_model, read_batch
@@ -20,7 +21,16 @@ from lossledger.torch._exchange import all_reduce
 from lossledger.torch._plan import Plan, planned
 from lossledger.torch._ranks import Ranks, of_ranks
 from lossledger.torch._reducer import Reducer, reducer_of
-from lossledger.torch._state import Drawn, buffers_kept, draw_again, drawn, map_tensors, tensors
+from lossledger.torch._state import (
+    Drawn,
+    Kept,
+    buffers_kept,
+    draw_again,
+    drawn,
+    map_tensors,
+    tensors,
+    written,
+)
 
 Mode = Literal["replay", "cached", "checkpoint", "retain"]
 
@@ -41,9 +51,9 @@ class Accumulator:
             it over to the next epoch, or "drop" it.
         mode: How windows with terms of two passes run. "replay": forward without
             gradient, then once more (random numbers are drawn again). "cached": the same,
-            and the loss runs once, on the outputs of the first. "checkpoint": every forward
-            is checkpointed, for one backward of them all. "retain": one forward, and every
-            activation stays in memory.
+            and the loss runs once, on the outputs of the first; its graph waits for the window.
+            "checkpoint": every forward is checkpointed, for one backward of them all.
+            "retain": one forward, and every activation stays in memory.
         read: From what a data loader gives to a `MicroBatch`; default: (inputs, targets).
         forward: (model, inputs) -> outputs; default: called with a tensor, tuple or dict.
         autocast: Gives a context for the forward pass, such as
@@ -93,6 +103,7 @@ class Accumulator:
         self._share_ledger = ledger
         self._plan = planned(objective, model, mode)
         self._reducer: Reducer | None = None
+        self._writes: bool | None = None
 
     @property
     def plan(self) -> Plan:
@@ -207,33 +218,72 @@ class Accumulator:
         return rank * len(window) + i
 
     def _twice(self, window: list[MicroBatch], reducer: Reducer) -> list[Ledger]:
-        """Make the statistics of the window first, then every part with them."""
+        """Make the statistics of the window first, then every part with them.
+
+        The last micro-batch runs once: its graph waits for the exchange, where no other is.
+        """
         states: list[Drawn] = []
-        wholes, kept = [], []
-        with torch.no_grad(), buffers_kept(self.model), reducer.apart():
-            for batch in window:
+        wholes: list[Whole] = []
+        kept: list[tuple[Any, OpenPart]] = []
+        with torch.no_grad(), buffers_kept(self.model) as before, reducer.apart():
+            for i, batch in enumerate(window):
+                if i == len(window) - 1 and not self._ordered(i, before):
+                    break
                 states.append(drawn(self.model))
                 outputs = self._outputs(batch)
-                wholes.append(self._terms.statistics(outputs, batch.targets, **batch.arguments()))
-                kept.append(map_tensors(outputs, torch.Tensor.detach))
+                if self._mode == "cached":
+                    leaves = map_tensors(outputs, _leaf)
+                    with torch.enable_grad():
+                        kept.append((leaves, self._open(leaves, batch)))
+                    wholes.append(kept[-1][1].whole)
+                else:
+                    wholes.append(self._statistics(outputs, batch))
+        live = None
+        if len(states) < len(window):
+            with reducer.reducing(last=not states):
+                live = self._open(self._outputs(window[-1]), window[-1])
+            wholes.append(live.whole)
         after = drawn(self.model)
         whole = self._exchange(sum(wholes[1:], wholes[0]))
+        last = [] if live is None else [self._live(live, window, whole, reducer, first=not states)]
+        del live
         if self._mode == "cached":
             ledgers = self._from_cache(window, whole, reducer, states, kept)
         else:
-            del kept
             ledgers = self._replayed(window, whole, reducer, states)
         draw_again(after)
-        return ledgers
+        return ledgers + last
+
+    def _ordered(self, passes: int, before: Kept) -> bool:
+        """Whether forward passes write buffers, so that their order is kept; found out once."""
+        if passes and self._writes is None:
+            self._writes = written(before)
+        return bool(passes and self._writes)
+
+    def _live(
+        self,
+        part: OpenPart,
+        window: list[MicroBatch],
+        whole: Whole,
+        reducer: Reducer,
+        *,
+        first: bool,
+    ) -> Ledger:
+        """Differentiate the last micro-batch, whose graph is still there."""
+        total, ledger = part.close(whole, self._part(window, len(window) - 1))
+        with reducer.reducing(last=first):
+            self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
+        return cast("Ledger", ledger)
 
     def _replayed(
         self, window: list[MicroBatch], whole: Whole, reducer: Reducer, states: list[Drawn] | None
     ) -> list[Ledger]:
         ledgers = []
-        for i, batch in enumerate(window):
+        again = window if states is None else window[: len(states)]
+        for i, batch in enumerate(again):
             if states is not None:
                 draw_again(states[i])
-            with reducer.reducing(last=i == len(window) - 1):
+            with reducer.reducing(last=i == len(again) - 1):
                 total, ledger = self._close(self._outputs(batch), batch, whole, window, i)
                 self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
             ledgers.append(ledger)
@@ -245,18 +295,18 @@ class Accumulator:
         whole: Whole,
         reducer: Reducer,
         states: list[Drawn],
-        kept: list[Any],
+        kept: list[tuple[Any, OpenPart]],
     ) -> list[Ledger]:
         """Differentiate the loss on kept outputs, then the model with what that gives."""
         ledgers = []
-        for i, batch in enumerate(window):
-            leaves = map_tensors(kept[i], _leaf)
-            total, ledger = self._close(leaves, batch, whole, window, i)
+        for i, state in enumerate(states):
+            leaves, opened = kept.pop(0)
+            total, ledger = opened.close(whole, self._part(window, i))
             self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
-            kept[i] = None
-            draw_again(states[i])
-            with reducer.reducing(last=i == len(window) - 1):
-                pairs = zip(tensors(self._outputs(batch)), tensors(leaves), strict=True)
+            del opened
+            draw_again(state)
+            with reducer.reducing(last=i == len(states) - 1):
+                pairs = zip(tensors(self._outputs(window[i])), tensors(leaves), strict=True)
                 live = [(o, leaf.grad) for o, leaf in pairs if leaf.grad is not None]
                 torch.autograd.backward([o for o, _ in live], [g for _, g in live])
             ledgers.append(ledger)
@@ -264,24 +314,26 @@ class Accumulator:
 
     def _at_once(self, window: list[MicroBatch], reducer: Reducer) -> list[Ledger]:
         """Keep the graphs of all micro-batches, or their checkpoints, for one backward."""
-        kept, wholes = [], []
+        kept = []
         for i, batch in enumerate(window):
             with reducer.reducing(last=i == len(window) - 1):
                 if self._mode == "retain":
                     outputs = self._outputs(batch)
                 else:
                     outputs = checkpoint(self._outputs, batch, use_reentrant=False)
-            kept.append(outputs)
-            wholes.append(self._terms.statistics(outputs, batch.targets, **batch.arguments()))
-        whole = self._exchange(sum(wholes[1:], wholes[0]))
-        closed = [
-            self._close(outputs, batch, whole, window, i)
-            for i, (outputs, batch) in enumerate(zip(kept, window, strict=True))
-        ]
+            kept.append(self._open(outputs, batch))
+        whole = self._exchange(sum((part.whole for part in kept[1:]), kept[0].whole))
+        closed = [part.close(whole, self._part(window, i)) for i, part in enumerate(kept)]
         total = torch.stack([total for total, _ in closed]).sum()
         with reducer.reducing(last=True):
             self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
         return [ledger for _, ledger in closed]
+
+    def _statistics(self, outputs: Any, batch: MicroBatch) -> Whole:
+        return self._terms.statistics(outputs, batch.targets, **batch.arguments())
+
+    def _open(self, outputs: Any, batch: MicroBatch) -> OpenPart:
+        return self._terms.open(outputs, batch.targets, **batch.arguments())
 
     def _close(
         self, outputs: Any, batch: MicroBatch, whole: Whole, window: list[MicroBatch], i: int

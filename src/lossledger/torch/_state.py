@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+Kept = list[tuple[torch.Tensor, torch.Tensor]]
 Drawn = tuple[torch.Tensor, dict[int, torch.Tensor]]
 
 
@@ -24,15 +25,20 @@ def draw_again(state: Drawn) -> None:
 
 
 @contextmanager
-def buffers_kept(model: torch.nn.Module) -> Iterator[None]:
+def buffers_kept(model: torch.nn.Module) -> Iterator[Kept]:
     """Undo what happens to buffers inside: a pass that is run again must not count twice."""
     before = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     try:
-        yield
+        yield before
     finally:
         with torch.no_grad():
             for buffer, value in before:
                 buffer.copy_(value)
+
+
+def written(before: Kept) -> bool:
+    """Whether some buffer has changed."""
+    return any(not torch.equal(buffer, value) for buffer, value in before)
 
 
 def batch_norms(model: torch.nn.Module) -> tuple[str, ...]:
