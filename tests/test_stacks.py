@@ -46,11 +46,17 @@ def test_there_are_commands():
     assert all(command[0] == "python" for _, command, _ in found)
 
 
-@pytest.mark.parametrize(("page", "command", "shown"), commands(), ids=lambda v: str(v)[:12])
+@pytest.mark.parametrize(("page", "command", "shown"), list(commands()), ids=lambda v: str(v)[:12])
 def test_page_shows_what_its_command_prints(page, command, shown):
     """Word for word, but for white space at the ends of lines."""
     lines = [line.rstrip() for line in printed(*command[1:]).strip().splitlines()]
     assert lines == [line.rstrip() for line in shown.strip().splitlines()], page
+
+
+def on_ranks(*script: str) -> str:
+    """Return what two ranks print."""
+    launch = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d")
+    return printed(*launch, "--rdzv-endpoint", "localhost:0", *script)
 
 
 def test_page_runs_on_ranks(tmp_path):
@@ -59,6 +65,13 @@ def test_page_runs_on_ranks(tmp_path):
     (code,) = (b.text for b in blocks(page.read_text(encoding="utf-8")) if b.language in PYTHON)
     script = tmp_path / "script.py"
     script.write_text(code, encoding="utf-8")
-    launch = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d")
-    text = printed(*launch, "--rdzv-endpoint", "localhost:0", str(script))
-    assert "DistributedDataParallel over 2 ranks, measured: mean" in text
+    assert "DistributedDataParallel over 2 ranks, measured: mean" in on_ranks(str(script))
+
+
+@pytest.mark.parametrize("stack", ["accelerate", "lightning", "transformers"])
+def test_stack_is_exact_on_ranks(stack):
+    """Each window of two ranks has the gradient of all their samples in one batch."""
+    text = on_ranks(str(ROOT / "tests" / "ranks" / "stacks.py"), stack)
+    found = [float(line.split()[-1]) for line in text.splitlines() if "off by" in line]
+    assert len(found) == 4, text  # a full window and a last one, on either rank
+    assert max(found) < 1e-12
