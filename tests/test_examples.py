@@ -206,9 +206,40 @@ def cifar_tutorial_on_digits(printed: Printed) -> Claims:
         yield name, abs(printed.row(3, name)[0]) < ROUNDING
 
 
+def accumulation(printed: Printed) -> Claims:
+    """However 32 lines are split, sums give the gradient of one batch, and means do not."""
+    whole = printed.row(1, "1 x 32")
+    for split in ("4 x 8", "8 x 4, uneven"):
+        yield f"{split}: every character is in a part", sum(printed.row(1, split)) == whole[0]
+    ranks = [sum(printed.row(1, f"2 ranks, rank {rank}")) for rank in (0, 1)]
+    yield "and on a rank, not as many on each", sum(ranks) == whole[0] and ranks[0] != ranks[1]
+    loss = printed.row(2, "1 x 32")[0]
+    for split in ("4 x 8", "8 x 4, uneven", "2 ranks"):
+        plain, off, ours, exact = printed.row(2, split)
+        yield f"{split}: means give another loss", 1e-5 < plain - loss < 0.1
+        yield f"{split}: and another gradient", 0.03 < off < 1
+        yield f"{split}: sums give the loss", near(ours, loss) and loss > 4
+        yield f"{split}: and the gradient", abs(exact) < ROUNDING
+    one, plain, ours = (
+        printed.row(3, way) for way in ("1 x 32", "8 x 4, mean of means", "8 x 4, lossledger")
+    )
+    yield "training is the same with sums", abs(ours[1]) < ROUNDING and near(ours[0], one[0])
+    yield "and another one with means", plain[1] > 0.01 and plain[0] > one[0]
+    rows = [printed.row(4, f"next character {k}") for k in ("vowel", "consonant", "space", "mark")]
+    yield "every rank counts every character", sum(row[0] for row in rows) == whole[0]
+    yield "all ranks have one ledger", all(row[:2] == row[2:] for row in rows)
+    balance = printed.row(4, "balance")
+    total = sum(row[1] for row in rows) + balance[1]
+    yield "whose rows add up to the loss", near(total, loss, 1e-6)
+    yield "to the last bit", abs(printed.row(4, "largest deviation:")[0]) == 0
+
+
 CLAIMS = {
     f.__name__: f
-    for f in (batch_size, sum_or_mean, order_of_reduction, two_outputs, cifar_tutorial_on_digits)
+    for f in (
+        *(accumulation, batch_size, sum_or_mean, order_of_reduction),
+        *(two_outputs, cifar_tutorial_on_digits),
+    )
 }
 
 

@@ -72,8 +72,12 @@ class Windows:
 
     def __init__(self, size: int, last: Last, read: Callable[[Any], MicroBatch]) -> None:
         """Remember the rule; nothing is carried yet."""
-        self.size, self.last, self.read = size, last, read
+        self.size, self.last, self._reads = size, last, read
         self.carried: list[MicroBatch] = []
+
+    def read(self, batch: Any) -> MicroBatch:
+        """Read what a data loader gives; a `MicroBatch` has been read already."""
+        return batch if isinstance(batch, MicroBatch) else self._reads(batch)
 
     def over(self, batches: Iterable[Any]) -> Iterator[list[MicroBatch]]:
         """Yield windows; a last one that is not full is stepped, carried over or dropped."""
