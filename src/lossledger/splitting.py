@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a term may be split over micro-batches and ranks: derived from its reduction."""
 
+import operator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Literal, Self
@@ -212,22 +213,44 @@ def place_in(
             "The whole was loaded from a file, or merged with one that was: it is in NumPy",
             "Make the whole of this step with this library; keep the loaded one for its total()",
         )
-    number = whole.parts if isinstance(whole.parts, int) else None
-    if isinstance(part, int) and number is not None and not 0 <= part < number:
-        raise MatchError(
-            "`part` must be the place of the part in its whole",
-            f"Found part={part} and a whole of {number} parts",
-            "It was counted from 1, or the whole lacks a part",
-            f"Pass a number from 0 to {number - 1}, in the order of sum(wholes)",
-        )
+    part = _checked(whole, part, watch)
     for each in opened:
         name = each.prepared.term.name
         if whole.counted:
             _check_counted(name, kinds[name])
         check_same_term(each, whole.pools[name], counted=whole.counted)
         _check_part(name, kinds[name], part)
-        _check_member(each, whole.members[name], part, watch)
+        _check_member(each, each.mass, whole.members[name], _SAME, part, watch)
+        trace = whole.members.get(trace_of(name))
+        if trace is not None and part is not None and kinds[name].kind != "one_pass":
+            _check_member(each, each.trace(), trace, _LIKE, part, watch)
     return Place(part, samples / whole.samples)
+
+
+def _checked(whole: Whole, part: Any, watch: Watch) -> int | Array | None:
+    """Return a part's number, as a Python number where it can be read."""
+    if part is None:
+        return None
+    parts = whole.parts
+    if is_array(part) and not library_of(part).readable(part):
+        watch.require((part >= 0) & (part < parts), "whole", lambda: "")
+        return part
+    number = None if isinstance(part, bool) else _whole_number(part)
+    if number is None or (isinstance(parts, int) and not 0 <= number < parts):
+        raise MatchError(
+            "`part` must be the place of the part in its whole",
+            f"Found part={part!r} and a whole of {parts} parts",
+            "It was counted from 1, it is no whole number, or the whole lacks a part",
+            f"Pass a number from 0 to {parts - 1}, in the order of sum(wholes)",
+        )
+    return number
+
+
+def _whole_number(part: Any) -> int | None:
+    try:
+        return operator.index(part)
+    except TypeError:
+        return None
 
 
 def _check_counted(name: str, kind: Exactness) -> None:
@@ -259,16 +282,36 @@ def _check_part(name: str, kind: Exactness, part: int | Array | None) -> None:
         )
 
 
-def _check_member(each: OpenTerm, members: Array, part: int | Array | None, watch: Watch) -> None:
-    """Recognize a part by what it weighs: masks and weights that differ give other sums."""
+def trace_of(name: str) -> str:
+    """Return the name under which a whole keeps what its parts' values were like."""
+    return f"{name} values"
+
+
+def _check_member(
+    each: OpenTerm,
+    mine: Array | float,
+    members: Array,
+    bound: float,
+    part: int | Array | None,
+    watch: Watch,
+) -> None:
+    """Recognize a part by what it weighs, and by its values: others give other sums."""
     xp = watch.xp
-    mine = each.mass if is_array(each.mass) else xp.asarray(each.mass, None, members)
+    mine = mine if is_array(mine) else xp.asarray(mine, None, members)
     known = members if part is None else xp.take(members, xp.asarray([part], None, members))
     mine = xp.astype(mine, xp.dtype(known))
-    near = xp.abs(known - mine) <= _SAME * (xp.abs(known) + xp.abs(mine))
+    near = xp.abs(known - mine) <= bound * (xp.abs(known) + xp.abs(mine))
+    blind = ~xp.isfinite(known + mine)
     found = f"Found a part of `{each.prepared.term.name}` that weighs something else"
-    watch.require(xp.any(near), "whole", lambda: found, MatchError)
+    if bound == _LIKE:
+        found = (
+            f"Found values of `{each.prepared.term.name}` that are not those of that part: another "
+            "part's, another model's, or with other dropout"
+        )
+    watch.require(xp.any(near | blind), "whole", lambda: found, MatchError)
 
 
 # Sums of the same float32 weights in another order differ by less.
 _SAME = 1e-5
+# Values that are computed again differ by rounding, up to that of bfloat16 networks.
+_LIKE = 0.05

@@ -90,7 +90,8 @@ class MaxStatistic(AbstractStatistic):
 
     def merge(self, xp: ArrayLibrary, other: Self) -> Self:
         """Keep the larger; of equals the first part wins, so every split agrees."""
-        later = other.top > self.top
+        lost = (other.top != other.top) & (self.top == self.top)  # NaN is the largest of all
+        later = (other.top > self.top) | lost
         return type(self)(
             xp.where(later, other.top, self.top),
             xp.where(later, other.position, self.position),

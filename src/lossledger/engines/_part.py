@@ -48,6 +48,20 @@ class OpenTerm:
     pool: Pool | Candidates
     mass: Array | float
 
+    def trace(self) -> Array:
+        """Return Σ |x| over the statistic: what the part's values are like."""
+        xp = self.prepared.xp
+        if isinstance(self.pool, Candidates):
+            arrays = [a.array for a in self.pool.named.values()]
+        else:
+            arrays = [a for a in settled(xp, self.pool.statistic).arrays() if is_array(a)]
+        total = xp.zeros((), xp.wide(self.prepared.outputs[0]), self.prepared.outputs[0])
+        for each in arrays:
+            wide = xp.astype(xp.detach(each), xp.dtype(total))
+            finite = xp.isfinite(wide)
+            total = total + xp.sum(xp.abs(xp.where(finite, wide, xp.full_like(wide, 0))))
+        return total
+
 
 @dataclass(frozen=True, eq=False)
 class Place:

@@ -22,7 +22,7 @@ from lossledger.engines import (
 )
 from lossledger.ledger._tree import register
 from lossledger.objective._matching import Call
-from lossledger.splitting import Exactness, Whole, place_in
+from lossledger.splitting import Exactness, Whole, place_in, trace_of
 from lossledger.term import Term
 
 
@@ -166,6 +166,8 @@ def _whole(xp: ArrayLibrary, opened: list[OpenTerm], watch: Watch, *, counted: b
         weights[term.name] = watch.guard(_loss_weight(xp, each))
         mass = each.mass if is_array(each.mass) else _number(xp, each, each.mass)
         members[term.name] = xp.reshape(mass, (1,))
+        if not counted:
+            members[trace_of(term.name)] = xp.reshape(each.trace(), (1,))
     return Whole(pools, weights, _samples(opened[0]), 1, members, counted)
 
 

@@ -21,12 +21,15 @@ from lossledger.torch._exchange import all_reduce
 from lossledger.torch._plan import Plan, planned
 from lossledger.torch._ranks import Ranks, of_ranks
 from lossledger.torch._reducer import Reducer, reducer_of
+from lossledger.torch._settings import check_parameters, check_settings, check_weights
 from lossledger.torch._state import (
     Drawn,
     Kept,
+    add_gradient,
     buffers_kept,
     draw_again,
     drawn,
+    leaf,
     map_tensors,
     tensors,
     written,
@@ -90,7 +93,8 @@ class Accumulator:
         ledger: bool = True,
     ) -> None:
         """Decide how each term runs; nothing is computed yet."""
-        _check(micro_batches, last, mode)
+        check_settings(micro_batches, last, mode, clip_norm)
+        check_weights(objective)
         self.objective, self.model, self.optimizer = objective, model, optimizer
         self.scaler, self.clip_norm, self.timeout = scaler, clip_norm, timeout
         self.group = group
@@ -103,6 +107,7 @@ class Accumulator:
         self._share_ledger = ledger
         self._plan = planned(objective, model, mode)
         self._reducer: Reducer | None = None
+        self._verified = False
         self._writes: bool | None = None
 
     @property
@@ -138,7 +143,8 @@ class Accumulator:
         if self.clip_norm is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
+            trained = [p for g in self.optimizer.param_groups for p in g["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, self.clip_norm)
         if self.scaler is None:
             self.optimizer.step()
         else:
@@ -183,6 +189,7 @@ class Accumulator:
                 "Pass a micro-batch that is wholly masked: it adds nothing",
             )
         reducer = self._reducing(window[0])
+        reducer.begin()
         if self._plan.counts:
             whole = self._exchange(self._counted(window))
             ledgers = self._replayed(window, whole, reducer, None)
@@ -195,9 +202,9 @@ class Accumulator:
     def _reducing(self, batch: MicroBatch) -> Reducer:
         """Find out once what reduces the gradients, by the first micro-batch."""
         if self._reducer is None:
-            self._reducer = reducer_of(
-                self.model, self.group, self.objective, lambda: self._outputs(batch)
-            )
+            if Ranks(self.group).size > 1:
+                check_parameters(self.model, self.objective, self.optimizer, self._mode)
+            self._reducer = reducer_of(self.model, self.group, lambda: self._outputs(batch))
         return self._reducer
 
     def _outputs(self, batch: MicroBatch) -> Any:
@@ -232,7 +239,7 @@ class Accumulator:
                 states.append(drawn(self.model))
                 outputs = self._outputs(batch)
                 if self._mode == "cached":
-                    leaves = map_tensors(outputs, _leaf)
+                    leaves = map_tensors(outputs, leaf)
                     with torch.enable_grad():
                         kept.append((leaves, self._open(leaves, batch)))
                     wholes.append(kept[-1][1].whole)
@@ -320,7 +327,7 @@ class Accumulator:
                 if self._mode == "retain":
                     outputs = self._outputs(batch)
                 else:
-                    outputs = checkpoint(self._outputs, batch, use_reentrant=False)
+                    outputs = self._checkpointed(batch)
             kept.append(self._open(outputs, batch))
         whole = self._exchange(sum((part.whole for part in kept[1:]), kept[0].whole))
         closed = [part.close(whole, self._part(window, i)) for i, part in enumerate(kept)]
@@ -328,6 +335,25 @@ class Accumulator:
         with reducer.reducing(last=True):
             self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
         return [ledger for _, ledger in closed]
+
+    def _checkpointed(self, batch: MicroBatch) -> Any:
+        """Run the model so that backward runs it again: with the numbers that it drew before."""
+        state = drawn(self.model)
+        ran: list[bool] = []
+
+        def run() -> Any:
+            if not ran:
+                ran.append(True)
+                return self._outputs(batch)
+            now = drawn(self.model)
+            draw_again(state)
+            try:
+                with buffers_kept(self.model):
+                    return self._outputs(batch)
+            finally:
+                draw_again(now)
+
+        return checkpoint(run, use_reentrant=False, preserve_rng_state=False)
 
     def _statistics(self, outputs: Any, batch: MicroBatch) -> Whole:
         return self._terms.statistics(outputs, batch.targets, **batch.arguments())
@@ -349,12 +375,13 @@ class Accumulator:
     def _closed(self, ledger: Ledger, reducer: Reducer) -> tuple[torch.Tensor, Ledger]:
         """Reduce what no wrapper reduces, and add the regularizers, once a window."""
         reducer.finish()
-        if self.steps == 1:
+        if not self._verified:
             reducer.verify()
+            self._verified = True
         amounts = []
         for regularizer in self.objective.regularizers:
             amount = regularize(regularizer, None)
-            _add_gradient(self._scaled(amount), parameters_of(regularizer))
+            add_gradient(self._scaled(amount), parameters_of(regularizer))
             amounts.append((regularizer.name, reducer.whole(amount.detach()).double()))
         if self._share_ledger:
             ledger = all_reduce(ledger, self.group, step=self.steps, timeout=self.timeout)
@@ -362,33 +389,3 @@ class Accumulator:
         for _, amount in amounts:
             total = total + amount.to(total)
         return total, replace(ledger, regularizers=tuple(amounts), summed=total)
-
-
-def _add_gradient(total: torch.Tensor, parameters: list[torch.Tensor]) -> None:
-    """Add to `.grad` past the hooks of a wrapper, which would take it for its own pass."""
-    used = [p for p in parameters if p.requires_grad]
-    grads = torch.autograd.grad(total, used, allow_unused=True) if used else ()
-    for p, grad in zip(used, grads, strict=True):
-        if grad is not None:
-            p.grad = grad if p.grad is None else p.grad.add_(grad)
-
-
-def _leaf(x: torch.Tensor) -> torch.Tensor:
-    return x.detach().requires_grad_() if x.is_floating_point() else x
-
-
-def _check(micro_batches: Any, last: str, mode: str) -> None:
-    problems = {
-        f"micro_batches={micro_batches!r}": isinstance(micro_batches, int) and micro_batches >= 1,
-        f"last={last!r}": last in ("step", "carry", "drop"),
-        f"mode={mode!r}": mode in ("replay", "cached", "checkpoint", "retain"),
-    }
-    wrong = [setting for setting, good in problems.items() if not good]
-    if wrong:
-        raise MatchError(
-            "Settings of an Accumulator must be ones that it has",
-            f"Found {', '.join(wrong)}",
-            "A name is misspelled, or the number of micro-batches is no whole number",
-            "Use micro_batches=8, last='step' | 'carry' | 'drop' and "
-            "mode='replay' | 'cached' | 'checkpoint' | 'retain'",
-        )

@@ -2,6 +2,7 @@
 """Statistics and ledgers over the ranks of a process group: one packed all-reduce each."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from lossledger.engines import Pool
 from lossledger.ledger import Ledger
 from lossledger.ledger._tree import flatten, rebuild
 from lossledger.splitting import Whole
-from lossledger.statistics import ChannelStatistic, SharesStatistic, SumStatistic
+from lossledger.statistics import ChannelStatistic, SharesStatistic, SumStatistic, TopStatistic
 from lossledger.torch._ranks import Ranks
 
 Node = TypeVar("Node", Whole, Ledger)
@@ -152,6 +153,9 @@ def _pooled(pool: Any, sums: Sums, ranks: Ranks) -> Callable[[], Any]:
 
 def _gathered(pool: Any, ranks: Ranks) -> Any:
     """Gather the numbers of a pool from every rank, and merge in the order of the ranks."""
+    if isinstance(getattr(pool, "statistic", None), TopStatistic):
+        own = library_of(pool.statistic.values)
+        pool = replace(pool, statistic=pool.statistic.located(own))
     leaves: list[Any] = []
     structure = flatten(pool, leaves)
     device = next(x.device for x in leaves if isinstance(x, torch.Tensor))
@@ -193,22 +197,34 @@ def _device(node: Any) -> torch.device:
 
 def _print(node: Any) -> int:
     """Return a number that ranks share if their terms, cells, dtypes and settings are the same."""
-    leaves: list[Any] = []
     parts = [type(node).__name__]
-    pools = node.pools.values() if isinstance(node, Whole) else [b.pool for b in node.books]
-    names = list(node.pools) if isinstance(node, Whole) else [b.note.term for b in node.books]
-    parts.append(repr(names))
-    for pool in pools:
-        if isinstance(pool, Pool):
-            parts.append(repr((str(pool.term.reduction), pool.frame, pool.at)))
-            parts.append(type(pool.statistic).__name__)
-            for each in pool.following:
-                flatten(each.weights, leaves)
-        if isinstance(pool, Pool) and isinstance(pool.statistic, SumStatistic | ChannelStatistic):
-            shapes = [
-                (tuple(x.shape), str(x.dtype)) for x in pool.statistic.arrays() if is_array(x)
-            ]
-            parts.append(repr(shapes))
-    parts.extend(repr(torch.as_tensor(leaf).tolist()) for leaf in leaves)
+    if isinstance(node, Whole):
+        parts += [part for name, pool in node.pools.items() for part in (name, *_of_pool(pool))]
+    else:
+        parts += [repr([name for name, _ in node.regularizers]), repr(node.status is None)]
+        for book in node.books:
+            parts += [book.note.term, repr(book.cells), repr(book.account.hits is None)]
+            parts += _of_pool(book.pool)
     digest = hashlib.sha256("\n".join(parts).encode()).digest()
     return int.from_bytes(digest[:7], "big")
+
+
+def _of_pool(pool: Any) -> list[str]:
+    """Return what ranks must share of one term's statistic."""
+    if pool is None:
+        return ["none"]
+    term = pool.term
+    # A function has another address on each rank.
+    loss = re.sub(r" at 0x[0-9a-f]+", "", repr(term.loss))
+    weight = term.loss_weight if isinstance(term.loss_weight, int | float) else "learned"
+    parts = [loss, str(term.reduction), repr(weight)]
+    if not isinstance(pool, Pool):
+        return [*parts, repr([(name, a.axes) for name, a in pool.named.items()])]
+    leaves: list[Any] = []
+    for each in pool.following:
+        flatten(each.weights, leaves)
+    parts += [repr((pool.frame, pool.at, pool.work)), type(pool.statistic).__name__]
+    if isinstance(pool.statistic, _ADDED):
+        arrays = [x for x in pool.statistic.arrays() if is_array(x)]
+        parts.append(repr([(tuple(x.shape), str(x.dtype)) for x in arrays]))
+    return parts + [repr(torch.as_tensor(leaf).tolist()) for leaf in leaves]

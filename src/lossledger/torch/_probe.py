@@ -17,8 +17,8 @@ _NEAR = 0.02  # a reducer may work in bfloat16, which has 8 bits
 def measure(model: torch.nn.Module, forward: Callable[[], Any], group: Any) -> float | None:
     """Return f with reduced gradient = f · Σ over ranks; None if nothing reduces.
 
-    Every rank r gives every parameter that the forward pass uses the gradient r + 1, through
-    the model's own backward pass. Gradients that were there are put back.
+    Every rank gives every parameter that the forward pass uses the gradient r + 1, r its place
+    among all ranks, through the model's own backward pass. Gradients that were there are put back.
 
     Raises:
         MatchError: If parameters are reduced by different factors.
@@ -27,13 +27,15 @@ def measure(model: torch.nn.Module, forward: Callable[[], Any], group: Any) -> f
     for p in model.parameters():
         p.grad = None
     try:
-        found = _gradients(model, forward, dist.get_rank(group) + 1)
+        found = _gradients(model, forward, dist.get_rank() + 1)
     finally:
         for name, p in model.named_parameters():
             p.grad = before[name]
     everywhere: list[Any] = [None] * dist.get_world_size(group)
     dist.all_gather_object(everywhere, found, group=group)
-    return _factor(everywhere)
+    places = dist.get_process_group_ranks(group or dist.group.WORLD)
+    free = hasattr(model, "set_gradient_divide_factor")
+    return _factor(everywhere, [place + 1 for place in places], any_factor=free)
 
 
 def _gradients(
@@ -56,6 +58,7 @@ def _gradients(
     finally:
         for handle in handles:
             handle.remove()
+    sums += _unseen(model, seen)
     zero = [(torch.where(torch.isfinite(o), o, torch.zeros_like(o)) * 0).sum() for o in outputs]
     # One number for each device and dtype would not add up; float64 holds them all.
     total = torch.stack([x.double() for x in (*zero, *sums)]).sum() * weight
@@ -71,9 +74,19 @@ def _gradients(
     return found
 
 
-def _factor(everywhere: list[dict[str, tuple[float, float]]]) -> float | None:
-    size = len(everywhere)
-    whole = size * (size + 1) / 2
+def _unseen(model: torch.nn.Module, seen: set[int]) -> list[torch.Tensor]:
+    """Return sums of the parameters that no layer's hook saw: compiled, or used elsewhere."""
+    if getattr(model, "static_graph", False):  # its first pass fixes what is used
+        return []
+    left = [p for p in model.parameters() if p.requires_grad and id(p) not in seen]
+    plain = [p for p in left if not hasattr(p, "to_local")]
+    return [p.sum(dtype=torch.promote_types(p.dtype, torch.float32)) for p in plain]
+
+
+def _factor(
+    everywhere: list[dict[str, tuple[float, float]]], weights: list[int], *, any_factor: bool
+) -> float | None:
+    size, whole = len(everywhere), sum(weights)
     factors: dict[str, float] = {}
     for rank, found in enumerate(everywhere):
         for name, (low, high) in found.items():
@@ -81,23 +94,32 @@ def _factor(everywhere: list[dict[str, tuple[float, float]]]) -> float | None:
                 continue  # a parameter that no layer of its own module reads
             mine = f"{name} on rank {rank}"
             factors[mine] = high / whole if abs(high - low) <= _NEAR * abs(high) else math.nan
+    if not factors:
+        raise MatchError(
+            "What reduces the gradients must be measured once",
+            "Found no parameter that the probing pass reaches",
+            "The layers are compiled, or their parameters are used outside them",
+            "Run the first window before torch.compile",
+        )
     alone = [
-        all(abs(n * whole / (rank + 1) - 1) <= _NEAR for n in _of(factors, rank))
-        for rank in range(size)
+        all(abs(n * whole / weight - 1) <= _NEAR for n in _of(factors, rank))
+        for rank, weight in enumerate(weights)
     ]
-    if size > 1 and all(alone):
+    if all(alone):
         return None
     numbers = sorted(factors.values())
-    if not numbers or not numbers[-1] - numbers[0] <= _NEAR * abs(numbers[-1]):
-        worst = min(factors, key=lambda name: factors[name], default="none")
+    factor = _round(numbers[-1], size)
+    near = numbers[-1] - numbers[0] <= _NEAR * abs(numbers[-1])
+    if not near or not (any_factor or factor in (1.0, 1 / size)):
+        worst = min(factors, key=lambda name: factors[name])
         raise MatchError(
-            "All gradients must be reduced over the group by one factor",
-            f"Found factors from {numbers[0] if numbers else 0:.4g} to "
-            f"{numbers[-1] if numbers else 0:.4g}, the smallest for `{worst}`",
-            "Some parameters are reduced over another group (experts), or not at all",
+            "All gradients must be reduced over the group of the window, by one factor",
+            f"Found factors from {numbers[0]:.4g} to {numbers[-1]:.4g}, the smallest for `{worst}`",
+            "Some parameters are reduced over another group (the wrapper's, experts'), or not at "
+            "all",
             "Pass group= as the model's wrapper has it; leave out what is reduced elsewhere",
         )
-    return _round(numbers[-1], size)
+    return factor
 
 
 def _of(factors: dict[str, float], rank: int) -> list[float]:

@@ -3,13 +3,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from lossledger._errors import MatchError, RankError
-from lossledger.objective import Objective
+from lossledger._errors import RankError
 from lossledger.torch._probe import measure
 from lossledger.torch._ranks import Ranks
 from lossledger.torch._state import buffers_kept, draw_again, drawn
@@ -25,6 +24,7 @@ class Reducer:
         name: In words, with the factor that was measured.
         compensation: What the loss is multiplied by to undo that factor.
         alone: Whether nothing reduces, so that `finish` has to.
+        before: Gradients of earlier windows, set aside.
     """
 
     model: torch.nn.Module
@@ -32,6 +32,7 @@ class Reducer:
     name: str
     compensation: float
     alone: bool
+    before: dict[torch.Tensor, torch.Tensor | None] = field(default_factory=dict)
 
     @contextmanager
     def reducing(self, *, last: bool) -> Iterator[None]:
@@ -54,17 +55,28 @@ class Reducer:
         _sync(self.model, on=False)
         yield
 
+    def begin(self) -> None:
+        """Set aside the gradients of earlier windows, where this one's are summed here."""
+        self.before.clear()
+        if self.alone:
+            for p in self.model.parameters():
+                self.before[p], p.grad = p.grad, None
+
     def finish(self) -> None:
         """Add the gradients up over the ranks, if no wrapper did."""
         if not self.alone:
             return
         used = [p for p in self.model.parameters() if p.requires_grad]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
-        packed = torch.cat([g.reshape(-1).double() for g in grads])
+        there = torch.tensor([p.grad is not None for p in used]).to(grads[0].device).double()
+        packed = torch.cat([there, *(g.reshape(-1).double() for g in grads)])
         self.ranks.sum(packed)
-        pieces = torch.split(packed, [g.numel() for g in grads])
-        for p, piece in zip(used, pieces, strict=True):
-            p.grad = piece.reshape(p.shape).to(p.dtype)
+        there, *pieces = torch.split(packed, [len(used), *(g.numel() for g in grads)])
+        for p, here, piece in zip(used, there.tolist(), pieces, strict=True):
+            p.grad = piece.reshape(p.shape).to(p.dtype) if here else None
+        for own, earlier in self.before.items():
+            if earlier is not None:
+                own.grad = earlier if own.grad is None else earlier.add_(own.grad)
 
     def verify(self) -> None:
         """Require that every rank has the same gradients, once they should be reduced.
@@ -99,18 +111,15 @@ class Reducer:
         return full
 
 
-def reducer_of(
-    model: torch.nn.Module, group: Any, objective: Objective, forward: Callable[[], Any]
-) -> Reducer:
+def reducer_of(model: torch.nn.Module, group: Any, forward: Callable[[], Any]) -> Reducer:
     """Measure what reduces a model's gradients, with one pass that leaves nothing behind.
 
     Raises:
-        MatchError: If a loss weight is learned that no rank reduces, or factors differ.
+        MatchError: If parameters are reduced by different factors, or over another group.
     """
     ranks = Ranks(group)
     if ranks.size == 1:
         return Reducer(model, ranks, "one process", 1.0, alone=False)
-    _check_loose(model, objective)
     state = drawn(model)
     _sync(model, on=True)
     with buffers_kept(model):
@@ -129,17 +138,3 @@ def _sync(model: torch.nn.Module, *, on: bool) -> None:
     switch = getattr(model, "set_requires_gradient_sync", None)
     if switch is not None:
         switch(on)
-
-
-def _check_loose(model: torch.nn.Module, objective: Objective) -> None:
-    known = {id(p) for p in model.parameters()}
-    for term in objective.terms:
-        weight: Any = term.loss_weight
-        learned = isinstance(weight, torch.Tensor) and weight.requires_grad
-        if learned and weight.is_leaf and id(weight) not in known:
-            raise MatchError(
-                "A learned loss weight must be a parameter of the model that is trained on ranks",
-                f"Found that of `{term.name}` outside it",
-                "Its gradient would stay on each rank, and the ranks would drift apart",
-                "Register it: model.loss_weight = torch.nn.Parameter(...), before wrapping",
-            )

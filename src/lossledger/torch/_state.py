@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a forward pass leaves behind: random numbers drawn, and buffers written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
-Kept = list[tuple[torch.Tensor, torch.Tensor]]
+Kept = list[tuple[torch.nn.Module, str, torch.Tensor, torch.Tensor]]
 Drawn = tuple[torch.Tensor, dict[int, torch.Tensor]]
 
 
@@ -26,19 +26,48 @@ def draw_again(state: Drawn) -> None:
 
 @contextmanager
 def buffers_kept(model: torch.nn.Module) -> Iterator[Kept]:
-    """Undo what happens to buffers inside: a pass that is run again must not count twice."""
-    before = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    """Undo what happens to buffers inside: a pass that is run again must not count twice.
+
+    A buffer may be written in place, or another tensor be put in its place.
+    """
+    before = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     try:
         yield before
     finally:
         with torch.no_grad():
-            for buffer, value in before:
+            for module, name, buffer, value in before:
                 buffer.copy_(value)
+                module._buffers[name] = buffer  # noqa: SLF001 - as register_buffer does
 
 
 def written(before: Kept) -> bool:
     """Whether some buffer has changed."""
-    return any(not torch.equal(buffer, value) for buffer, value in before)
+    return any(
+        getattr(module, name) is not buffer or not torch.equal(buffer, value)
+        for module, name, buffer, value in before
+    )
+
+
+def add_gradient(total: torch.Tensor, parameters: list[torch.Tensor]) -> None:
+    """Add to `.grad` past the hooks of a wrapper, which would take it for its own pass."""
+    used = [p for p in parameters if p.requires_grad]
+    grads: Any = torch.autograd.grad(total, used, allow_unused=True) if used else ()
+    for p, grad in zip(used, grads, strict=True):
+        if grad is None:
+            continue
+        spread = getattr(grad, "redistribute", None)  # a gradient of shards, kept as they are
+        own: Any = p
+        fitting = grad if spread is None else spread(placements=own.placements)
+        p.grad = fitting if p.grad is None else p.grad.add_(fitting)
+
+
+def leaf(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor as a leaf of its own."""
+    return x.detach().requires_grad_() if x.is_floating_point() else x
 
 
 def batch_norms(model: torch.nn.Module) -> tuple[str, ...]:
@@ -56,7 +85,7 @@ def map_tensors(tree: Any, change: Any) -> Any:
     """Change every tensor of nested tuples, lists and dicts."""
     if isinstance(tree, torch.Tensor):
         return change(tree)
-    if isinstance(tree, dict):
+    if isinstance(tree, Mapping):
         return {name: map_tensors(part, change) for name, part in tree.items()}
     if isinstance(tree, tuple | list):
         parts = [map_tensors(part, change) for part in tree]
