@@ -27,10 +27,12 @@ from lossledger.torch._state import (
     Kept,
     add_gradient,
     buffers_kept,
+    buffers_of,
     draw_again,
     drawn,
     leaf,
     map_tensors,
+    put_buffers,
     tensors,
     written,
 )
@@ -338,7 +340,7 @@ class Accumulator:
 
     def _checkpointed(self, batch: MicroBatch) -> Any:
         """Run the model so that backward runs it again: with the numbers that it drew before."""
-        state = drawn(self.model)
+        state, before = drawn(self.model), buffers_of(self.model)
         ran: list[bool] = []
 
         def run() -> Any:
@@ -349,6 +351,7 @@ class Accumulator:
             draw_again(state)
             try:
                 with buffers_kept(self.model):
+                    put_buffers(before)
                     return self._outputs(batch)
             finally:
                 draw_again(now)

@@ -30,18 +30,28 @@ def buffers_kept(model: torch.nn.Module) -> Iterator[Kept]:
 
     A buffer may be written in place, or another tensor be put in its place.
     """
-    before = [
+    before = buffers_of(model)
+    try:
+        yield before
+    finally:
+        put_buffers(before)
+
+
+def buffers_of(model: torch.nn.Module) -> Kept:
+    """Return every buffer with its place and a copy of its value."""
+    return [
         (module, name, buffer, buffer.detach().clone())
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
     ]
-    try:
-        yield before
-    finally:
-        with torch.no_grad():
-            for module, name, buffer, value in before:
-                buffer.copy_(value)
-                module._buffers[name] = buffer  # noqa: SLF001 - as register_buffer does
+
+
+def put_buffers(before: Kept) -> None:
+    """Put buffers and their values back."""
+    with torch.no_grad():
+        for module, name, buffer, value in before:
+            buffer.copy_(value)
+            module._buffers[name] = buffer  # noqa: SLF001 - as register_buffer does
 
 
 def written(before: Kept) -> bool:
