@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranks give the gradient and the ledger of one process, or an error on all that survive."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import torch
 from ranks.exact import CASES
 from ranks.faults import FAULTS, TIMEOUT, endings
 
-WORKER = Path(__file__).parent / "ranks" / "exact.py"
+RANKS = Path(__file__).parent / "ranks"
 # What the plan says of each wrapper, after the first window.
 MEASURED = {
     2: {
@@ -27,22 +28,27 @@ MEASURED = {
 }
 
 
+def launch(size: int, script: str, folder: str) -> None:
+    """Run a script on ranks."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size)),
+            *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
+            *(str(RANKS / script), folder),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    print(done.stdout)
+
+
 def found(size: int) -> list[list[dict[str, Any]]]:
     """Return what every rank wrote down: one launch of torchrun for all cases."""
     with TemporaryDirectory() as folder:
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size)),
-                *("--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"),
-                *(str(WORKER), folder),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-6000:]
-        print(done.stdout)
+        launch(size, "exact.py", folder)
         return [torch.load(Path(folder) / f"{r}.pt") for r in range(size)]
 
 
@@ -64,6 +70,19 @@ def test_ranks_are_one_process(size: int) -> None:
     assert max(errors) > 0.5
     plans = {case["case"][1]: case["plan"].splitlines()[-1] for case in every[0]}
     assert {how: plans[how] for how in plans if how in MEASURED[size]} == MEASURED[size]
+
+
+def test_once_wrong(tmp_path: Path) -> None:
+    """Each was a wrong number, a crash or a drift of the ranks once."""
+    launch(2, "once_wrong.py", str(tmp_path))
+    for rank in range(2):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        for name in ("twice_alone", "by_name", "one_row_sharded", "few"):
+            assert found[name] <= 1e-12, (name, found[name])
+        assert found["unused"]
+        assert "All ranks must have the same terms" in found["other_settings"]
+        assert "All ranks must have the same terms" in found["other_weights"]
+        assert "parameters of the model alone" in found["outside"]
 
 
 # Which rank ends well, and what the error of the others says.

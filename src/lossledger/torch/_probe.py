@@ -42,14 +42,12 @@ def _gradients(
     model: torch.nn.Module, forward: Callable[[], Any], weight: int
 ) -> dict[str, tuple[float, float]]:
     """Return the smallest and largest number in each parameter's gradient."""
-    sums: list[torch.Tensor] = []
-    seen: set[int] = set()
+    sums: dict[int, torch.Tensor] = {}
 
     def add(module: torch.nn.Module, *_: Any) -> None:
         for p in module.parameters(recurse=False):
-            if p.requires_grad and id(p) not in seen:
-                seen.add(id(p))
-                sums.append(p.sum(dtype=torch.promote_types(p.dtype, torch.float32)))
+            if p.requires_grad and id(p) not in sums:
+                sums[id(p)] = p.sum(dtype=torch.promote_types(p.dtype, torch.float32))
 
     # First of all hooks: FSDP's own take the gathered parameters away again.
     handles = [m.register_forward_hook(add, prepend=True) for m in model.modules()]
@@ -58,10 +56,10 @@ def _gradients(
     finally:
         for handle in handles:
             handle.remove()
-    sums += _unseen(model, seen)
+    probes = _probes(model, sums, outputs)
     zero = [(torch.where(torch.isfinite(o), o, torch.zeros_like(o)) * 0).sum() for o in outputs]
     # One number for each device and dtype would not add up; float64 holds them all.
-    total = torch.stack([x.double() for x in (*zero, *sums)]).sum() * weight
+    total = torch.stack([x.double() for x in (*zero, *probes)]).sum() * weight
     total.backward()  # type: ignore[no-untyped-call]
     found = {}
     for name, p in model.named_parameters():
@@ -74,13 +72,39 @@ def _gradients(
     return found
 
 
-def _unseen(model: torch.nn.Module, seen: set[int]) -> list[torch.Tensor]:
-    """Return sums of the parameters that no layer's hook saw: compiled, or used elsewhere."""
-    if getattr(model, "static_graph", False):  # its first pass fixes what is used
-        return []
-    left = [p for p in model.parameters() if p.requires_grad and id(p) not in seen]
+def _probes(
+    model: torch.nn.Module, sums: dict[int, torch.Tensor], outputs: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """Return sums of the parameters that are used, those among them that no hook saw too.
+
+    A layer need not use all that it has, and parameters are used outside their layers, or the
+    layers are compiled. DDP with static_graph=True takes what is used in its first pass for
+    good; with find_unused_parameters=True it has done with what the outputs do not need.
+    """
+    if getattr(model, "static_graph", False):
+        return list(sums.values())
+    reached = _reached(outputs)
+    if getattr(model, "find_unused_parameters", False):
+        sums = {place: total for place, total in sums.items() if place in reached}
+    left = [p for p in model.parameters() if id(p) in reached and id(p) not in sums]
     plain = [p for p in left if not hasattr(p, "to_local")]
-    return [p.sum(dtype=torch.promote_types(p.dtype, torch.float32)) for p in plain]
+    unseen = [p.sum(dtype=torch.promote_types(p.dtype, torch.float32)) for p in plain]
+    return [*sums.values(), *unseen]
+
+
+def _reached(outputs: list[torch.Tensor]) -> set[int]:
+    """Return the leaves of the outputs' graph."""
+    nodes: list[Any] = [o.grad_fn for o in outputs if o.grad_fn is not None]
+    visited, leaves = set(nodes), set()
+    while nodes:
+        node = nodes.pop()
+        if hasattr(node, "variable"):
+            leaves.add(id(node.variable))
+        for after, _ in node.next_functions:
+            if after is not None and after not in visited:
+                visited.add(after)
+                nodes.append(after)
+    return leaves
 
 
 def _factor(
