@@ -146,3 +146,13 @@ def test_loss_weights_that_are_computed() -> None:
     s = torch.zeros((), requires_grad=True)
     with pytest.raises(ll.MatchError, match="must be a parameter itself"):
         Accumulator(objective(loss_weight=torch.exp(-s)), nn.Linear(1, 1))
+
+
+def test_classes_that_are_not_given() -> None:
+    """Counting by class needs their number; the window runs in two passes instead."""
+    torch.manual_seed(0)
+    model = nn.Linear(3, 4).double()
+    term = ll.Term("y", ll.losses.CrossEntropy(), axes="batch class", reduction=ll.Macro("class"))
+    x, y = torch.randn(8, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 0, 0, 1, 2])
+    total, _ = Accumulator(ll.Objective(term), model).backward([(x[:3], y[:3]), (x[3:], y[3:])])
+    close(float(total), float(ll.Objective(term)(model(x), y)[0].detach()))

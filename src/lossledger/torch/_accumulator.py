@@ -162,7 +162,8 @@ class Accumulator:
             window: Micro-batches; every rank passes as many.
 
         Returns:
-            (total, ledger) of the window over all ranks, detached; the same on every rank.
+            (total, ledger) of the window over all ranks, detached; the same on every rank,
+            but for `ledger=False`, where they are this rank's share.
             With a `scaler` the gradients are scaled, the total is not.
 
         Raises:

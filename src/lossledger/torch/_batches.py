@@ -53,7 +53,8 @@ def read_batch(batch: Any) -> MicroBatch:
     raise MatchError(
         "A micro-batch must be (inputs, targets) or a lossledger.torch.MicroBatch",
         f"Found {type(batch).__name__}{size}",
-        "The data loader gives a dict, or a mask or weights beside the targets",
+        "The data loader gives a dict, or a mask or weights beside the targets; or one "
+        "micro-batch was passed where a window, a list of them, is asked for",
         "Pass read=lambda batch: MicroBatch(inputs=..., targets=..., mask=...)",
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from lossledger.objective import Objective
+from lossledger.term import Term
 from lossledger.torch._state import batch_norms
 
 _PASSES = {
@@ -58,7 +59,15 @@ def planned(objective: Objective, model: torch.nn.Module, mode: str) -> Plan:
 
 def _countable(objective: Objective) -> bool:
     """Whether every denominator follows from targets, without the outputs' shape."""
-    return all(t.facts.accepts in ("same", "classes") for t in objective.terms)
+    return all(_known(term) for term in objective.terms)
+
+
+def _known(term: Term) -> bool:
+    if term.facts.accepts not in ("same", "classes"):
+        return False
+    by_class = term.class_weight is not None or term.reduction.names("class")
+    known = term.class_count is not None or term.facts.shards is not None
+    return known or not (by_class and term.facts.accepts == "classes")
 
 
 def _limits(model: torch.nn.Module) -> tuple[str, ...]:
