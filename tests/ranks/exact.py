@@ -31,6 +31,7 @@ CASES = {
     2: (
         *((name, "ddp", "replay") for name in OBJECTIVES),
         *(("batch Dice", "ddp", mode) for mode in ("cached", "checkpoint", "retain")),
+        ("contrast", "default", "replay"),
         ("contrast", "static graph", "replay"),
         ("contrast", "static graph", "cached"),
         ("token mean", "fsdp2", "replay"),
@@ -90,6 +91,8 @@ def wrap(model: torch.nn.Module, how: str) -> tuple[torch.nn.Module, Any]:
         return parts[-1], None
     if how == "no wrapper":
         return model, None
+    if how == "default":  # every parameter is used
+        return DistributedDataParallel(model), None
     if how == "static graph":
         return DistributedDataParallel(model, static_graph=True), None
     group = None
