@@ -127,3 +127,7 @@ def transformers():
 if __name__ == "__main__":
     torch.set_num_threads(1)
     {f.__name__: f for f in (accelerate, lightning, transformers)}[sys.argv[1]]()
+    # None of the three does so, and gloo's threads may abort a process that ends before them.
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
