@@ -206,13 +206,6 @@ def place_in(
             "It was made by another objective",
             "Make it with this one",
         )
-    if library_of(*whole.weights.values()) is not watch.xp:
-        raise MatchError(
-            "A part must be in the array library of its whole",
-            f"Found {watch.xp.name} and {library_of(*whole.weights.values()).name} arrays",
-            "The whole was loaded from a file, or merged with one that was: it is in NumPy",
-            "Make the whole of this step with this library; keep the loaded one for its total()",
-        )
     part = _checked(whole, part, watch)
     for each in opened:
         name = each.prepared.term.name
@@ -222,7 +215,7 @@ def place_in(
         _check_part(name, kinds[name], part)
         _check_member(each, each.mass, whole.members[name], _SAME, part, watch)
         trace = whole.members.get(trace_of(name))
-        if trace is not None and part is not None and kinds[name].kind != "one_pass":
+        if trace is not None and part is not None:
             _check_member(each, each.trace(), trace, _LIKE, part, watch)
     return Place(part, samples / whole.samples)
 

@@ -234,7 +234,8 @@ class Objective:
         call = self._match(outputs, targets, mask, sample_weight, element_weight, keys)
         bare = {name: call.xp.detach(array) for name, array in call.outputs.items()}
         watch = Watch(call.xp)
-        return whole_of(call.xp, open_terms(self.terms, replace(call, outputs=bare), watch), watch)
+        opened = open_terms(self.terms, replace(call, outputs=bare), watch)
+        return whole_of(opened, self._exactness, watch)
 
     def open(
         self,
@@ -258,7 +259,7 @@ class Objective:
         def total(watch: Watch, results: list[Result], share: float | Array) -> Any:
             return self._total(watch.xp, watch, results, None, share)
 
-        own = whole_of(call.xp, opened, watch)
+        own = whole_of(opened, self._exactness, watch)
         return OpenPart(own, opened, watch, self.terms, self._exactness, total)
 
     def count(

@@ -123,9 +123,22 @@ def open_terms(terms: tuple[Term, ...], call: Call, watch: Watch) -> list[OpenTe
     return [open_term(t, *read(t, call), watch) for t in terms]
 
 
-def whole_of(xp: ArrayLibrary, opened: list[OpenTerm], watch: Watch) -> Whole:
-    """Return the mergeable statistics of a batch."""
-    return _whole(xp, opened, watch, counted=False)
+def whole_of(
+    opened: list[OpenTerm], kinds: Mapping[str, Exactness], watch: Watch, *, counted: bool = False
+) -> Whole:
+    """Return the mergeable statistics of a batch, or what was counted of one."""
+    xp = watch.xp
+    register(xp, Whole)
+    pools, weights, members = {}, {}, {}
+    for each in opened:
+        name, pool = each.prepared.term.name, each.pool
+        pools[name] = bare(xp, pool) if isinstance(pool, Candidates) else pool
+        weights[name] = watch.guard(_loss_weight(xp, each))
+        mass = each.mass if is_array(each.mass) else _number(xp, each, each.mass)
+        members[name] = xp.reshape(mass, (1,))
+        if kinds[name].kind != "one_pass":  # in one pass parts may come in any order
+            members[trace_of(name)] = xp.reshape(each.trace(), (1,))
+    return Whole(pools, weights, _samples(opened[0]), 1, members, counted)
 
 
 def counted_whole(
@@ -153,22 +166,7 @@ def counted_whole(
     for term in terms:
         targets = None if term.target is None else call.targets[term.target]
         opened.append(count_term(call.xp, term, targets, call.weights[term.name], shapes, watch))
-    return _whole(call.xp, opened, watch, counted=True)
-
-
-def _whole(xp: ArrayLibrary, opened: list[OpenTerm], watch: Watch, *, counted: bool) -> Whole:
-    register(xp, Whole)
-    pools, weights, members = {}, {}, {}
-    for each in opened:
-        term = each.prepared.term
-        pool = each.pool
-        pools[term.name] = bare(xp, pool) if isinstance(pool, Candidates) else pool
-        weights[term.name] = watch.guard(_loss_weight(xp, each))
-        mass = each.mass if is_array(each.mass) else _number(xp, each, each.mass)
-        members[term.name] = xp.reshape(mass, (1,))
-        if not counted:
-            members[trace_of(term.name)] = xp.reshape(each.trace(), (1,))
-    return Whole(pools, weights, _samples(opened[0]), 1, members, counted)
+    return whole_of(opened, kinds, watch, counted=True)
 
 
 def _samples(opened: OpenTerm) -> int:

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from lossledger._errors import LossLedgerError, RankError
+from lossledger.torch._group import gather
 
 _OF_RANKS = ("gloo", "nccl", "connection", "processgroup", "timed out", "peer")
 
@@ -56,10 +57,9 @@ class Ranks:
         self.meet()
         mine = torch.tensor([fingerprint, number, -1 if self.step is None else self.step])
         mine = mine.to(self._device())
-        every = [torch.empty_like(mine) for _ in range(self.size)]
         with self.reporting():
-            dist.all_gather(every, mine, group=self.group)
-        prints, numbers, steps = torch.stack(every).cpu().T.tolist()
+            every = gather(mine, self.group)
+        prints, numbers, steps = every.cpu().T.tolist()
         if len(set(steps)) > 1:
             raise self._disagree("be at the same step", "step", steps)
         if len(set(numbers)) > 1:
