@@ -166,12 +166,10 @@ class Opened:
         last = _Step(
             stage, here.grouping, self.values, here.bare, here.weights, statistic, cells.values
         )
-        steps, left, broken = [*self.before, last], self.left, _either(xp, self.broken, cells)
-        for after in self.chain.stages[self.at + 1 :]:
-            step, cells, left = _run(xp, after, left, cells.values, cells.presence)
-            steps.append(step)
-            broken = _either(xp, broken, cells)
-        return Evaluated(xp, cells.values, cells.presence, tuple(steps), broken, share)
+        broken = _either(xp, self.broken, cells)
+        start = _Here((*self.before, last), cells.values, cells.presence, self.left, broken)
+        end = _advance(xp, self.chain.stages[self.at + 1 :], start)
+        return Evaluated(xp, end.values, end.presence, end.steps, end.broken, share)
 
 
 def following(
@@ -202,20 +200,26 @@ def open_chain(
     presence: Array | None = None,
 ) -> Opened:
     """Run a chain up to the statistic that merges over parts; nothing is judged empty there."""
-    left, broken = Left(frame, keys, factors), None
-    steps: list[_Step] = []
+    at = _batch_at(chain, frame.axes)
+    here = _Here((), values, presence, Left(frame, keys, factors), None)
+    here = _advance(xp, chain.stages[:at], here)
+    stage = chain.stages[at]
+    entered = _enter(xp, stage, here.left, here.presence, xp.dtype(here.values))
+    lenient = replace(stage, empty="zero")  # type: ignore[type-var]
+    statistic = lenient.statistic(xp, here.values, entered.weights, entered.grouping)
+    return Opened(
+        xp, chain, at, here.steps, here.values, entered, statistic, entered.left, here.broken
+    )
+
+
+def _batch_at(chain: Chain, axes: Axes) -> int:
+    """Return the place of the stage that removes `batch`; the last if none does."""
     for at, stage in enumerate(chain.stages):
-        entered = _enter(xp, stage, left, presence, xp.dtype(values))
-        if "batch" in entered.grouping.removed or at == len(chain.stages) - 1:
-            lenient = replace(stage, empty="zero")  # type: ignore[type-var]
-            statistic = lenient.statistic(xp, values, entered.weights, entered.grouping)
-            return Opened(
-                xp, chain, at, tuple(steps), values, entered, statistic, entered.left, broken
-            )
-        step, cells, left = _run(xp, stage, left, values, presence)
-        steps.append(step)
-        values, presence, broken = cells.values, cells.presence, _either(xp, broken, cells)
-    raise AssertionError("a chain has at least one stage")
+        keep = stage.keep(axes)
+        if "batch" in axes and "batch" not in keep:
+            return at
+        axes = keep
+    return len(chain.stages) - 1
 
 
 def evaluate(
@@ -251,14 +255,29 @@ def walk(
     presence: Array | None = None,
 ) -> tuple[Evaluated, Left]:
     """Run the stages of a chain, and return what they leave."""
-    steps: list[_Step] = []
-    broken: Array | None = None
-    left = Left(frame, keys, factors)
-    for stage in chain.stages:
-        step, cells, left = _run(xp, stage, left, values, presence)
-        steps.append(step)
-        values, presence, broken = cells.values, cells.presence, _either(xp, broken, cells)
-    return Evaluated(xp, values, presence, tuple(steps), broken), left
+    start = _Here((), values, presence, Left(frame, keys, factors), None)
+    end = _advance(xp, chain.stages, start)
+    return Evaluated(xp, end.values, end.presence, end.steps, end.broken), end.left
+
+
+@dataclass(frozen=True, eq=False)
+class _Here:
+    """How far a chain has run: its steps, the cells that they made, and what these leave."""
+
+    steps: tuple[_Step, ...]
+    values: Array
+    presence: Array | None
+    left: Left
+    broken: Array | None
+
+
+def _advance(xp: ArrayLibrary, stages: tuple[AbstractReduction, ...], here: _Here) -> _Here:
+    """Run some more stages."""
+    for stage in stages:
+        step, cells, left = _run(xp, stage, here.left, here.values, here.presence)
+        broken = _either(xp, here.broken, cells)
+        here = _Here((*here.steps, step), cells.values, cells.presence, left, broken)
+    return here
 
 
 @dataclass(frozen=True, eq=False)
