@@ -56,15 +56,18 @@ __all__ = [
 ]
 
 _ON_FIRST_USE = ("jax", "presets", "scaling", "torch")
+_NAMES_ON_FIRST_USE = {"Explanation": "explanation", "explain": "explanation"}
 
 
 def __getattr__(name: str) -> Any:
     """Load a part of the library when it is first asked for."""
     if name in _ON_FIRST_USE:
         return import_module(f"lossledger.{name}")
+    if name in _NAMES_ON_FIRST_USE:
+        return getattr(import_module(f"lossledger.{_NAMES_ON_FIRST_USE[name]}"), name)
     raise AttributeError(f"module 'lossledger' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """Name what there is, loaded or not."""
-    return sorted((*__all__, *_ON_FIRST_USE))
+    return sorted((*__all__, *_ON_FIRST_USE, *_NAMES_ON_FIRST_USE))

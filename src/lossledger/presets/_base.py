@@ -7,7 +7,7 @@ A preset computes nothing. It says how the library's loss is put together from t
 
 import difflib
 from abc import ABCMeta, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from lossledger._errors import MatchError, ShapeError
 from lossledger._typing import Array, Axes, Mapping, Sequence
 from lossledger.engines import Watch, prepare, unreduced
 from lossledger.frames import NamedArray, parse_axes
+from lossledger.ledger import Ledger
 from lossledger.losses import Loss
 from lossledger.objective import Objective, match, near
 from lossledger.reductions import Chain
@@ -157,6 +158,34 @@ class AbstractLibraryLoss(metaclass=PresetType):
         found = {term.name: _array_of(term, trees, weights) for term in terms}
         return self.joined(found, given, [r.loss_weight for r in recipes.values()])
 
+    def account(
+        self,
+        outputs: Outputs,
+        targets: Array = None,
+        sample_weight: Array | None = None,
+        mask: Array | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> tuple[Array, Ledger]:
+        """Return the library's number and its ledger; one term a part.
+
+        Args:
+            outputs: As in the call.
+            targets: As in the call.
+            sample_weight: As in the call.
+            mask: As in the call.
+            classes: Names of the classes, for rows that people can read.
+
+        Raises:
+            MatchError: If the preset is unreduced: an array has no total.
+        """
+        given, recipes, terms = self._built(outputs, targets, sample_weight, mask)
+        self._check_reduced(recipes, "Only a number has a ledger")
+        own = {"preset": snake(type(self).__name__)}
+        terms = tuple(replace(term, name=own.get(term.name, term.name)) for term in terms)
+        if classes is not None:
+            terms = tuple(replace(term, classes=tuple(classes)) for term in terms)
+        return Objective(*terms)(*_trees(terms[0], given), **_weights(given))
+
     def value_and_grad(
         self,
         outputs: Outputs,
@@ -166,13 +195,7 @@ class AbstractLibraryLoss(metaclass=PresetType):
     ) -> tuple[Array, Outputs]:
         """Return (number, gradient for the outputs) by closed-form derivatives: for NumPy."""
         given, recipes, terms = self._built(outputs, targets, sample_weight, mask)
-        if any(r.unreduced for r in recipes.values()):
-            raise MatchError(
-                "Only a number has a gradient",
-                f"Found reduction={getattr(self, 'reduction', None)!r}",
-                "Unreduced values are an array",
-                "Choose a reduction",
-            )
+        self._check_reduced(recipes, "Only a number has a gradient")
         trees = _trees(terms[0], given)
         total, _, slopes = Objective(*terms).value_and_grad(*trees, **_weights(given))
         arrays = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
@@ -196,6 +219,15 @@ class AbstractLibraryLoss(metaclass=PresetType):
                 "Use torch or JAX arrays, whose autodiff leads back to the outputs",
             )
         return slope
+
+    def _check_reduced(self, recipes: Mapping[str, Recipe], rule: str) -> None:
+        if any(r.unreduced for r in recipes.values()):
+            raise MatchError(
+                rule,
+                f"Found reduction={getattr(self, 'reduction', None)!r}",
+                "Unreduced values are an array",
+                "Choose a reduction",
+            )
 
     def _built(
         self,

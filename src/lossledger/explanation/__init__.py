@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a loss that people already have makes its number."""
+
+from lossledger.explanation._dispatch import explain
+from lossledger.explanation._explanation import Explanation
+from lossledger.explanation._parts import (
+    STAGES,
+    Elsewhere,
+    Extra,
+    Note,
+    Piece,
+    Reported,
+    Step,
+)
+
+__all__ = [
+    "STAGES",
+    "Elsewhere",
+    "Explanation",
+    "Extra",
+    "Note",
+    "Piece",
+    "Reported",
+    "Step",
+    "explain",
+]
