@@ -234,11 +234,27 @@ def accumulation(printed: Printed) -> Claims:
     yield "to the last bit", abs(printed.row(4, "largest deviation:")[0]) == 0
 
 
+def flax_nnx(printed: Printed) -> Claims:
+    """Every epoch's total is its parts; merged batches give the loss of all digits at once."""
+    for epoch in (1, 5):
+        total, data, penalty, _ = printed.row(1, str(epoch))
+        yield f"epoch {epoch}: the parts add up", abs(total - data - penalty) < 1.1e-4
+    yield "the network learns", printed.row(1, "5")[3] > 0.2 + printed.row(1, "1")[3]
+    merged, alone = (printed.row(2, n)[0] for n in ("merged batches", "optax, one batch"))
+    yield "merged batches give the loss of one batch", near(merged, alone) and merged < 0.5
+    yield "to the last digits", abs(printed.row(2, "deviation")[0]) < ROUNDING
+    steps = printed.row(2, "total")[0]
+    rows = [printed.row(2, f"digit data {k}") for k in range(10)]
+    penalty = printed.row(2, "l2 (regularizer)")[0]
+    yield "every digit is counted", sum(row[0] for row in rows) == 1797
+    yield "the rows add up", abs(sum(row[2] for row in rows) + penalty - steps) < 1e-4
+
+
 CLAIMS = {
     f.__name__: f
     for f in (
         *(accumulation, batch_size, sum_or_mean, order_of_reduction),
-        *(two_outputs, cifar_tutorial_on_digits),
+        *(two_outputs, cifar_tutorial_on_digits, flax_nnx),
     )
 }
 
