@@ -7,7 +7,9 @@
 from lossledger._errors import MissingExtraError
 
 try:
-    from lossledger.keras import _private  # noqa: F401 - loads Keras
+    from lossledger.keras._compile import compile, read_ledger, restore  # noqa: A004 - Keras' name
+    from lossledger.keras._loss import Loss
+    from lossledger.keras._plain import objective_from_dict, objective_to_dict
 except ModuleNotFoundError as missing:
     if missing.name != "keras":
         raise
@@ -17,3 +19,12 @@ except ModuleNotFoundError as missing:
         "lossledger was installed without its `keras` extra",
         "Run: pip install 'lossledger[keras]'",
     ) from missing
+
+__all__ = [
+    "Loss",
+    "compile",
+    "objective_from_dict",
+    "objective_to_dict",
+    "read_ledger",
+    "restore",
+]

@@ -5,6 +5,7 @@ Checked against Keras 3.12 to 3.15. Where a later release has moved something, a
 None (or does nothing), and its caller takes the public way or says what it cannot see.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -91,6 +92,14 @@ def in_symbolic_scope() -> bool:
     return bool(ask())
 
 
+def outside_graph() -> AbstractContextManager[Any]:
+    """Return a scope in which variables are made at once, also while TensorFlow traces a step."""
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    found: AbstractContextManager[Any] = import_module("tensorflow").init_scope()
+    return found
+
+
 def replicas() -> int:
     """Return over how many replicas TensorFlow's strategy splits a batch; 1 elsewhere."""
     if keras.backend.backend() != "tensorflow":
@@ -99,8 +108,31 @@ def replicas() -> int:
     return int(tensorflow.distribute.get_strategy().num_replicas_in_sync)
 
 
-def untrack(owner: Any, value: Any) -> None:
-    """Make a layer forget a metric that was attached to it; it stays tracked elsewhere."""
-    tracker: Any = getattr(owner, "_tracker", None)
-    if hasattr(tracker, "untrack"):
-        tracker.untrack(value)
+def attach_metric(model: Any, name: str, metric: Any) -> None:
+    """Make a metric an attribute of a model, in the place of the one that was there.
+
+    Keras tracks it, also on models that are locked because they were built.
+    """
+    tracker: Any = getattr(model, "_tracker", None)
+    before = vars(model).get(name)
+    if tracker is None:
+        setattr(model, name, metric)
+        return
+    locked = tracker.locked
+    tracker.unlock()
+    try:
+        if before is not None:
+            tracker.untrack(before)
+        setattr(model, name, metric)
+    finally:
+        tracker.locked = locked
+
+
+def put_mask(output: Any, mask: Array) -> None:
+    """Leave a mask on an output, as layers do."""
+    try:
+        write = import_module("keras.src.backend").set_keras_mask
+    except (ImportError, AttributeError):
+        output._keras_mask = mask  # noqa: SLF001 - what this module is for
+        return
+    write(output, mask)
