@@ -55,7 +55,7 @@ __all__ = [
     "losses",
 ]
 
-_ON_FIRST_USE = ("jax", "presets", "scaling", "torch")
+_ON_FIRST_USE = ("jax", "keras", "presets", "scaling", "torch")
 _NAMES_ON_FIRST_USE = {"Explanation": "explanation", "explain": "explanation"}
 
 

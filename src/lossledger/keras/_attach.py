@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is put on a model, and taken from it: its loss, its metric, its ledgers."""
+
+from typing import Any
+
+import keras
+
+from lossledger._errors import MatchError
+from lossledger._typing import Array, Callable, Tree
+from lossledger.keras._bank import Bank, tracing
+from lossledger.keras._evaluate import Evaluator
+from lossledger.keras._private import (
+    attach_metric,
+    in_symbolic_scope,
+    mark_loss_built,
+    mask_of,
+    put_mask,
+)
+from lossledger.keras._shapes import ByShape
+
+_OVERRIDES = ("compute_loss", "compute_metrics", "get_metrics_result")
+_MAKERS = {"make_train_function": "train_function", "make_test_function": "test_function"}
+
+
+class Attachment:
+    """The methods of a model that are replaced on the instance, and the bank behind them.
+
+    Args:
+        model: What they are put on.
+        evaluate: The objective.
+        bank: Where its ledgers are added up.
+        minimised: Whether the objective is the loss; otherwise it runs beside the model's own.
+        holds: Whether the model is still compiled with what was attached.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        evaluate: Evaluator,
+        bank: Bank,
+        *,
+        minimised: bool,
+        holds: Callable[[], bool],
+    ) -> None:
+        """Remember what the methods were."""
+        self.model, self.evaluate, self.bank = model, evaluate, bank
+        self.minimised, self.holds = minimised, holds
+        methods = _OVERRIDES
+        if keras.backend.backend() == "tensorflow" and not model.run_eagerly:
+            methods += tuple(_MAKERS)
+        self._own = {name: getattr(model, name) for name in methods}
+        self._on_instance = {name for name in methods if name in vars(model)}
+        self._inside = False
+
+    def put(self, name: str) -> None:
+        """Put the methods and the bank on the model; steps are compiled again."""
+        for method in self._own:
+            setattr(self.model, method, getattr(self, method))
+        attach_metric(self.model, name, self.bank)
+        forget_steps(self.model)
+
+    def take(self) -> None:
+        """Give the model its methods back."""
+        for name, method in self._own.items():
+            if name in self._on_instance:
+                setattr(self.model, name, method)
+            elif name in vars(self.model):
+                delattr(self.model, name)
+        self.bank.close()
+        forget_steps(self.model)
+
+    def compute_loss(
+        self,
+        x: Tree = None,
+        y: Tree = None,
+        y_pred: Tree = None,
+        sample_weight: Tree = None,
+        training: bool = True,
+    ) -> Array:
+        """Return what is minimised, and book it."""
+        if not self.holds():
+            self.take()
+            return self.model.compute_loss(x, y, y_pred, sample_weight, training)
+        if self.minimised and in_symbolic_scope() and keras.backend.backend() == "torch":
+            return keras.ops.zeros(())  # on tensors without numbers; nothing has to be made first
+        if self.minimised:
+            total, ledger = self.evaluate(y, y_pred, sample_weight)
+            if in_symbolic_scope():
+                mark_loss_built(self.model)
+        else:
+            total = self._own["compute_loss"](x, y, y_pred, sample_weight, training)
+            _, ledger = self.evaluate(y, _apart(y_pred), sample_weight)
+        self.bank.update(ledger, total, training=bool(training))
+        return total
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Make a step for each shape of a batch."""
+        return self._make("make_train_function", force)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Make a step for each shape of a batch."""
+        return self._make("make_test_function", force)
+
+    def compute_metrics(
+        self, x: Tree, y: Tree, y_pred: Tree, sample_weight: Tree = None
+    ) -> dict[str, Any]:
+        """Return the logs of a step: its ledger is not read."""
+        self._inside = True
+        try:
+            found: dict[str, Any] = self._own["compute_metrics"](x, y, y_pred, sample_weight)
+        finally:
+            self._inside = False
+        return found
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Return the logs; at the end of an epoch or an evaluation, keep its ledger."""
+        found: dict[str, Any] = self._own["get_metrics_result"]()
+        if not self._inside and not tracing(next(iter(found.values()), None)):
+            self._check_names()
+            self.keep()
+        return found
+
+    def keep(self) -> None:
+        """Read the ledger of the steps so far, and put it on the model."""
+        read = self.bank.read()
+        if read is not None:
+            ledger, training = read
+            setattr(self.model, "ledger" if training else "val_ledger", ledger)
+
+    def _make(self, maker: str, force: bool) -> Any:
+        name = _MAKERS[maker]
+        if force or getattr(self.model, name) is None:
+            setattr(self.model, name, ByShape(self.model, name, self._own[maker]))
+        return getattr(self.model, name)
+
+    def _check_names(self) -> None:
+        mine = set(self.bank.names())
+        others = {name for m in self.model.metrics if m is not self.bank for name in _names(m)}
+        if mine & others:
+            raise MatchError(
+                "Terms, regularizers and metrics of a model need different names in the logs",
+                f"Found {', '.join(sorted(mine & others))} twice",
+                "A term has the name of a metric, or is called `loss`",
+                "Give the term another name: ll.Term(..., name=...)",
+            )
+
+
+def forget_steps(model: Any) -> None:
+    """Let Keras compile its steps again: those that exist have the old loss in them."""
+    model.train_function = model.test_function = None
+
+
+def _names(metric: Any) -> list[str]:
+    result = metric.result() if getattr(metric, "built", True) else {}
+    return list(result) if isinstance(result, dict) else [metric.name]
+
+
+def _apart(outputs: Tree) -> Tree:
+    """Return outputs through which no gradient flows; masks stay on them."""
+    return keras.tree.map_structure(_stopped, outputs)
+
+
+def _stopped(output: Any) -> Any:
+    found = keras.ops.stop_gradient(output)
+    mask = mask_of(output)
+    if mask is not None:
+        put_mask(found, mask)
+    return found

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Keras metric that holds an epoch's ledger on the device: Keras resets it, carries it through
+compiled steps and prints its numbers.
+"""
+
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+
+from lossledger._array import ArrayLibrary, library_of
+from lossledger._errors import MatchError
+from lossledger._typing import Array, Mapping, Sequence
+from lossledger.engines import Limbs
+from lossledger.keras._layout import HEAD, LAYOUTS, Layout, Packed, pack, unpack
+from lossledger.keras._logs import Logs, logs_of
+from lossledger.keras._private import in_symbolic_scope, outside_graph
+from lossledger.ledger import Ledger
+from lossledger.term import Term
+
+
+class Bank(keras.metrics.Metric):  # type: ignore[misc]
+    """The sums of the steps since the last reset.
+
+    Args:
+        terms: Whose ledgers are added up.
+        weights: Loss weights that live with it: variables by term, which a reset leaves alone.
+        log_classes: Whether the logs have a number for every class.
+    """
+
+    def __init__(
+        self, terms: Sequence[Term], weights: Mapping[str, Any], *, log_classes: bool
+    ) -> None:
+        """Start without variables: their sizes follow from the first ledger."""
+        super().__init__(name="lossledger")
+        self.terms = {term.name: term for term in terms}
+        self.log_classes = log_classes
+        self.attachment: Any = None
+        self._live = frozenset(weights)
+        self._weights = tuple(weights.values())
+        self._sums: tuple[Any, ...] = ()
+        self._same: tuple[Any, ...] = ()
+        self._layouts: tuple[Layout, ...] = ()
+        self._current: Layout | None = None
+
+    @property
+    def variables(self) -> list[Any]:
+        """Return the sums, what must not change, and the loss weights."""
+        return [*self._sums, *self._same, *self._weights]
+
+    def reset_state(self) -> None:
+        """Forget the steps; loss weights stay."""
+        for variable in (*self._sums, *self._same):
+            variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
+
+    def close(self) -> None:
+        """Give up the sums and the logs: nothing is booked any more."""
+        self._sums, self._same, self._current, self.attachment = (), (), None, None
+
+    def allocate(self, size: int, same: int, wide: str) -> None:
+        """Make the variables, in pairs of 32-bit floats where there are no others."""
+        names = ("sums",) if wide == "float64" else ("sums", "low")
+        with outside_graph():
+            self._sums = tuple(_variable(name, size + HEAD, wide) for name in names)
+            self._same = (_variable("same", same, wide),) if same else ()
+
+    def update(self, ledger: Ledger, like: Array, *, training: bool) -> None:
+        """Add a step's ledger.
+
+        Raises:
+            MatchError: If it needs more room than there is, in a step that cannot make it.
+        """
+        xp = library_of(like)
+        packed = pack(xp, ledger, list(self.terms.values()), self._live, like)
+        self._make_room(packed.layout, xp.wide(like))
+        self._current = packed.layout
+        steps = self._step(xp, packed, like, training)
+        fresh = self._sums[0].value[-HEAD] == 0
+        if len(steps) == 1:
+            self._sums[0].assign(self._sums[0].value + steps[0])
+        else:
+            added = Limbs(*(v.value for v in self._sums)) + Limbs(*steps)
+            self._sums[0].assign(added.high)
+            self._sums[1].assign(added.low)
+        if packed.same is not None:
+            self._keep(xp, packed.same, fresh)
+
+    def result(self) -> dict[str, Any]:
+        """Return the numbers for the logs by name; nothing before the first step."""
+        if not self._sums or self._current is None:
+            return {}
+        held = [v.value for v in self._sums]
+        layout = self._current
+        # A compiled step that is not traced again leaves `current` as an evaluation left it.
+        if keras.backend.backend() != "torch" and not tracing(held[0]):
+            layout = self._known(self._host()) or layout
+        vector = held[0] if len(held) == 1 else held[0] + held[1]
+        return self._logs(layout).read(library_of(vector), vector)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the logs, as far as they are known."""
+        return () if self._current is None else self._logs(self._current).names
+
+    def read(self) -> tuple[Ledger, bool] | None:
+        """Return the ledger of the steps, and whether they trained; None if there were none.
+
+        Raises:
+            MatchError: If steps of several kinds were mixed.
+        """
+        if not self._sums:
+            return None
+        vector = self._host()
+        layout = self._known(vector)
+        if layout is None:
+            return None
+        same = [np.asarray(keras.ops.convert_to_numpy(v), np.float64) for v in self._same]
+        ledger = unpack(layout, vector, same[0] if same else np.zeros(0), self.terms)
+        return ledger, bool(vector[-HEAD + 1] > 0)
+
+    def _host(self) -> Any:
+        found = [np.asarray(keras.ops.convert_to_numpy(v), np.float64) for v in self._sums]
+        return sum(found[1:], found[0])
+
+    def _known(self, vector: Any) -> Layout | None:
+        """Return of which kind the steps were."""
+        kinds = np.flatnonzero(vector[-LAYOUTS - 1 : -1])
+        if len(kinds) > 1:
+            raise MatchError(
+                "All batches of an epoch must give ledgers of one kind",
+                f"Found {len(kinds)} kinds of steps since the last reset",
+                "Some batches have weights or masks, or targets of another form, and others not",
+                "Give every batch of an epoch the same structure: weights of 1 where there are "
+                "none",
+            )
+        return self._layouts[kinds[0]] if len(kinds) else None
+
+    def _make_room(self, layout: Layout, wide: str) -> None:
+        size, same = layout.size, layout.same_size
+        known = bool(self._sums)
+        if known and self._capacity >= size and (not same or self._same_capacity >= same):
+            return
+        if known or (keras.backend.backend() == "jax" and not in_symbolic_scope()):
+            raise MatchError(
+                "The rows of a ledger must be known before a compiled step",
+                f"Found {size} sums where there is room for {self._capacity if known else 0}",
+                "The model is not built by Keras' `fit`, or its outputs changed since",
+                "Name the classes in every term (classes=...), and compile again",
+            )
+        self.allocate(size, same, wide)
+
+    @property
+    def _capacity(self) -> int:
+        return int(self._sums[0].shape[0]) - HEAD
+
+    @property
+    def _same_capacity(self) -> int:
+        return int(self._same[0].shape[0]) if self._same else 0
+
+    def _step(
+        self, xp: ArrayLibrary, packed: Packed, like: Array, training: bool
+    ) -> tuple[Array, ...]:
+        """Return a step's vector, or the pair of vectors, as long as the variables."""
+        given = 0 if packed.device is None else int(packed.device.shape[0])
+        host = np.zeros(self._capacity + HEAD - given)
+        host[: len(packed.host)] = packed.host
+        host[-HEAD], host[-HEAD + 1] = 1.0, float(training)
+        host[-LAYOUTS - 1 + self._index(packed.layout)] = 1.0
+        wide = xp.wide(like)
+        if wide == "float64":
+            return (_joined(xp, packed.device, host, wide, like),)
+        high = host.astype(np.float32)
+        low = (host - high).astype(np.float32)
+        return (
+            _joined(xp, packed.device, high, wide, like),
+            _joined(xp, packed.low, low, wide, like),
+        )
+
+    def _index(self, layout: Layout) -> int:
+        if layout not in self._layouts:
+            if len(self._layouts) == LAYOUTS:
+                raise MatchError(
+                    f"A model can take steps of at most {LAYOUTS} kinds",
+                    "Found one more",
+                    "The structure of targets, weights or masks changes from call to call",
+                    "Compile the model again, and give all data the same structure",
+                )
+            self._layouts = (*self._layouts, layout)
+        return self._layouts.index(layout)
+
+    def _keep(self, xp: ArrayLibrary, same: Array, fresh: Array) -> None:
+        """Hold what must not change: NaN where it did."""
+        held = self._same[0].value
+        missing = int(held.shape[0]) - int(same.shape[0])
+        if missing:
+            same = xp.concat([same, xp.zeros((missing,), xp.dtype(same), same)], 0)
+        kept = xp.where(held == same, same, xp.full_like(same, float("nan")))
+        self._same[0].assign(xp.where(fresh, same, kept))
+
+    def _logs(self, layout: Layout) -> Logs:
+        return logs_of(layout, self.log_classes)
+
+
+def tracing(value: Any) -> bool:
+    """Whether numbers cannot be read now, because a step is being compiled."""
+    name = keras.backend.backend()
+    if name == "jax":
+        return isinstance(value, sys.modules["jax"].core.Tracer)
+    if name == "tensorflow":
+        return not sys.modules["tensorflow"].executing_eagerly()
+    compiling: bool = sys.modules["torch"].compiler.is_compiling()
+    return compiling
+
+
+def _joined(xp: ArrayLibrary, device: Array | None, host: Any, wide: str, like: Array) -> Array:
+    known = xp.asarray(host, wide, like)
+    return known if device is None else xp.concat([device, known], 0)
+
+
+def _variable(name: str, size: int, wide: str) -> Any:
+    return keras.Variable(
+        initializer="zeros", shape=(size,), dtype=wide, trainable=False, autocast=False,
+        name=f"lossledger_{name}",
+    )  # fmt: skip

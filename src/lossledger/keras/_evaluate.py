@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An objective on what Keras hands over: outputs, targets, weights and masks of one batch."""
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+
+from lossledger._array import is_array, library_of
+from lossledger._typing import Array, Tree
+from lossledger.engines import growing
+from lossledger.keras._match import (
+    masks_of,
+    names_of,
+    outputs_by_name,
+    targets_by_name,
+    weights_by_name,
+)
+from lossledger.ledger import Ledger
+from lossledger.objective import Objective
+from lossledger.regularizers import AbstractRegularizer
+from lossledger.term import Term
+
+ADDED = "model_losses"
+"""Name of the row of Keras' own `model.losses`."""
+
+
+class LossWeights(Mapping[str, Any]):
+    """Loss weights by term, as Keras variables: `model.loss_weights["dice"].assign(0.5)`."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        """Keep the variables."""
+        self._variables = dict(variables)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a term's variable."""
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the terms."""
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        """Return the number of variables."""
+        return len(self._variables)
+
+    def __repr__(self) -> str:
+        """Show the numbers."""
+        return repr({name: float(v.numpy()) for name, v in self._variables.items()})
+
+
+def live_weights(objective: Objective) -> LossWeights:
+    """Make a variable of every loss weight that is a number; an array stays what it is."""
+    return LossWeights(
+        {
+            term.name: keras.Variable(
+                float(term.loss_weight), dtype=keras.backend.floatx(), trainable=False,
+                autocast=False, name=f"loss_weight_{term.name}",
+            )
+            for term in objective.terms
+            if not is_array(term.loss_weight)
+        }
+    )  # fmt: skip
+
+
+def with_weights(objective: Objective, weights: Mapping[str, Any]) -> Objective:
+    """Return the objective with other loss weights, by term."""
+    terms = [_weighted(t, weights[t.name]) if t.name in weights else t for t in objective.terms]
+    return Objective(
+        *terms,
+        *objective.regularizers,
+        skip=objective.skip,
+        output_names=objective.output_names,
+    )
+
+
+@dataclass(eq=False)
+class Evaluator:
+    """Evaluates an objective for one model.
+
+    Attributes:
+        model: Whose outputs, parameters and `losses` are read.
+        objective: With the loss weights that it was built with.
+        weights: Loss weights that are variables.
+        adds: Whether Keras' own `model.losses` are part of the total.
+    """
+
+    model: Any
+    objective: Objective
+    weights: LossWeights
+    adds: bool
+    _ready: Objective | None = field(default=None)
+
+    def __call__(self, y: Tree, y_pred: Tree, sample_weight: Tree) -> tuple[Array, Ledger]:
+        """Return (total, ledger) of a batch."""
+        objective, names = self._live(), names_of(self.model)
+        outputs = outputs_by_name(objective, y_pred, names)
+        total, ledger = objective(
+            outputs,
+            targets_by_name(objective, y, names),
+            mask=masks_of(objective, outputs),
+            sample_weight=weights_by_name(sample_weight, y, names),
+            parameters=self._parameters(),
+        )
+        return self._with_added(total, ledger) if self.adds else (total, ledger)
+
+    def _live(self) -> Objective:
+        """Return the objective with the variables' values: in JAX those of this trace."""
+        if self._ready is None or keras.backend.backend() == "jax":
+            own = [_resolved(r) for r in self.objective.regularizers]
+            bare = Objective(
+                *self.objective.terms,
+                *own,
+                skip=self.objective.skip,
+                output_names=self.objective.output_names,
+            )
+            self._ready = with_weights(bare, {n: v.value for n, v in self.weights.items()})
+        return self._ready
+
+    def _parameters(self) -> list[Array] | None:
+        if all(r.parameters is not None for r in self.objective.regularizers):
+            return None
+        return [v.value for v in self.model.trainable_variables]
+
+    def _with_added(self, total: Array, ledger: Ledger) -> tuple[Array, Ledger]:
+        """Add `model.losses`, each once, as Keras does."""
+        losses = [keras.ops.sum(keras.ops.cast(x, total.dtype)) for x in self.model.losses]
+        if not losses:
+            return total, ledger
+        added = sum(losses[1:], losses[0])
+        xp = library_of(total)
+        kept = growing(xp, xp.astype(xp.detach(added), xp.wide(total)))
+        rows = (*ledger.regularizers, (ADDED, kept))
+        if xp.name == "torch" and library_of(_high(ledger.summed)) is not xp:
+            kept = xp.to_numpy(kept)  # the lean engine books in NumPy
+        return total + added, replace(ledger, regularizers=rows, summed=ledger.summed + kept)
+
+
+def _high(number: Any) -> Any:
+    return getattr(number, "high", number)
+
+
+def _weighted(term: Term, loss_weight: Any) -> Term:
+    """Return a term with another loss weight, and everything else as it was checked."""
+    found = copy(term)
+    object.__setattr__(found, "loss_weight", loss_weight)
+    return found
+
+
+def _resolved(regularizer: AbstractRegularizer) -> AbstractRegularizer:
+    """Let a regularizer of Keras variables read their values at every step."""
+    source: Any = regularizer.parameters
+    if source is None or is_array(source):
+        return regularizer
+    return replace(regularizer, parameters=lambda: _values(source))  # type: ignore[type-var]
+
+
+def _values(source: Any) -> Any:
+    if isinstance(source, keras.layers.Layer):
+        return [v.value for v in source.trainable_variables]
+    if isinstance(source, keras.Variable):
+        return source.value
+    if isinstance(source, Mapping):
+        return {name: _values(part) for name, part in source.items()}
+    if isinstance(source, list | tuple):
+        return [_values(part) for part in source]
+    return _values(source()) if callable(source) and not is_array(source) else source

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that reads what Keras keeps private; each reader says what it falls back to.
+
+Checked against Keras 3.12 to 3.15. Where a later release has moved something, a reader returns
+None (or does nothing), and its caller takes the public way or says what it cannot see.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import keras
+
+from lossledger._typing import Array
+
+
+class CompiledLoss(NamedTuple):
+    """One loss as Keras evaluates it.
+
+    Attributes:
+        path: Keys and places that lead to its output in the model's structure of outputs.
+        loss: The loss object, or the wrapper around a function.
+        loss_weight: Its factor; None for 1.
+        name: Name of its output in the logs.
+    """
+
+    path: tuple[Any, ...]
+    loss: Any
+    loss_weight: Any
+    name: str
+
+
+def mask_of(output: Any) -> Array | None:
+    """Return the mask that layers left on an output; None if there is none, or none is known.
+
+    Keras 3.4 and later keep it in `_keras_mask`; no public function reads it.
+    """
+    try:
+        read = import_module("keras.src.backend").get_keras_mask
+    except (ImportError, AttributeError):
+        return getattr(output, "_keras_mask", None)
+    return read(output)
+
+
+def compiled_losses(model: Any) -> tuple[CompiledLoss, ...] | None:
+    """Return the losses of a compiled model in Keras' order; None before its first batch.
+
+    The tuples of four parts are of Keras 3.7 and later.
+    """
+    flat = getattr(getattr(model, "_compile_loss", None), "_flat_losses", None)
+    if not flat or any(len(each) != len(CompiledLoss._fields) for each in flat):
+        return None
+    return tuple(CompiledLoss(*each) for each in flat)
+
+
+def user_loss(model: Any) -> Any:
+    """Return `loss` as `compile` was given it: an object, a string, a list or a dict."""
+    return getattr(getattr(model, "_compile_loss", None), "_user_loss", model.loss)
+
+
+def user_loss_weights(model: Any) -> Any:
+    """Return `loss_weights` as `compile` was given them; None if there are none.
+
+    Falls back to the compile configuration, in which they are written as plain numbers.
+    """
+    known: Any = getattr(model, "_compile_loss", None)
+    if hasattr(known, "_user_loss_weights"):
+        return known._user_loss_weights  # noqa: SLF001 - what this module is for
+    config = model.get_compile_config() if getattr(model, "compiled", False) else None
+    return (config or {}).get("loss_weights")
+
+
+def mark_loss_built(model: Any) -> None:
+    """Tell Keras that the loss needs no symbolic batch before each fit and evaluate.
+
+    Without it Keras traces the model once more at every call, with the same result.
+    """
+    known: Any = getattr(model, "_compile_loss", None)
+    if hasattr(known, "built"):
+        known.built = True
+
+
+def in_symbolic_scope() -> bool:
+    """Whether Keras only works out shapes now: variables may be made, numbers mean nothing.
+
+    Where it cannot be asked, the answer is no.
+    """
+    try:
+        ask = import_module("keras.src.backend.common.symbolic_scope").in_symbolic_scope
+    except (ImportError, AttributeError):
+        return False
+    return bool(ask())
+
+
+def outside_graph() -> AbstractContextManager[Any]:
+    """Return a scope in which variables are made at once, also while TensorFlow traces a step."""
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    found: AbstractContextManager[Any] = import_module("tensorflow").init_scope()
+    return found
+
+
+def replicas() -> int:
+    """Return over how many replicas TensorFlow's strategy splits a batch; 1 elsewhere."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    tensorflow = import_module("tensorflow")
+    return int(tensorflow.distribute.get_strategy().num_replicas_in_sync)
+
+
+def attach_metric(model: Any, name: str, metric: Any) -> None:
+    """Make a metric an attribute of a model, in the place of the one that was there.
+
+    Keras tracks it, also on models that are locked because they were built.
+    """
+    tracker: Any = getattr(model, "_tracker", None)
+    before = vars(model).get(name)
+    if tracker is None:
+        setattr(model, name, metric)
+        return
+    locked = tracker.locked
+    tracker.unlock()
+    try:
+        if before is not None:
+            tracker.untrack(before)
+        setattr(model, name, metric)
+    finally:
+        tracker.locked = locked
+
+
+def put_mask(output: Any, mask: Array) -> None:
+    """Leave a mask on an output, as layers do."""
+    try:
+        write = import_module("keras.src.backend").set_keras_mask
+    except (ImportError, AttributeError):
+        output._keras_mask = mask  # noqa: SLF001 - what this module is for
+        return
+    write(output, mask)
