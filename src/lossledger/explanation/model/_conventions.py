@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same data in other versions of Keras."""
+
+from lossledger.explanation._parts import Elsewhere
+from lossledger.explanation.model._reading import LossReading, Reading
+
+
+def elsewhere(reading: Reading) -> tuple[Elsewhere, ...]:
+    """Return the total in other versions."""
+    return ()
+
+
+def value_under(loss: LossReading, convention: str) -> tuple[float | None, str]:
+    """Return (a loss's value under a convention, what is done otherwise)."""
+    return None, "not there yet"
