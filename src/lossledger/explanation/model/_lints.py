@@ -1,10 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What there is to know of a compiled model."""
+"""Traps of Keras that apply to a model and its data."""
 
 from lossledger.explanation._parts import Note
+from lossledger.explanation.model import (
+    _lints_compile,
+    _lints_losses,
+    _lints_masks,
+    _lints_weights,
+)
 from lossledger.explanation.model._reading import Reading
 
 
 def lints(reading: Reading) -> tuple[Note, ...]:
-    """Return what was found."""
-    return ()
+    """Return a note for every trap of Keras that applies here, with its numbers and a remedy.
+
+    Args:
+        reading: What was read of the model and one batch. Its `losses` may be empty, and its
+            `number` NaN, where Keras raises: the notes then say why.
+
+    Returns:
+        Notes of the model first, then those of each loss. The names of their rules stay.
+    """
+    found: list[Note] = []
+    for of_model in (*_lints_compile.PER_MODEL, *_lints_losses.PER_MODEL):
+        found += of_model(reading)
+    for loss in reading.losses:
+        if not (hasattr(loss.outputs, "shape") and hasattr(loss.targets, "shape")):
+            continue  # a loss of nested outputs, whose axes mean what its author says
+        for of_loss in (*_lints_weights.PER_LOSS, *_lints_losses.PER_LOSS):
+            found += of_loss(loss)
+        for by_backend in (
+            *_lints_weights.BY_BACKEND,
+            *_lints_losses.BY_BACKEND,
+            *_lints_masks.BY_BACKEND,
+        ):
+            found += by_backend(reading, loss)
+    return tuple(found)
