@@ -9,6 +9,7 @@ from lossledger.explanation.criterion._explain import explain_known, explain_obj
 from lossledger.explanation.criterion._host import data_of
 from lossledger.explanation.criterion._known import Known
 from lossledger.explanation.criterion._recognize import recognize
+from lossledger.explanation.criterion._unknown import explain_unknown
 from lossledger.objective import Objective
 
 __all__ = ["explain_criterion"]
@@ -30,4 +31,4 @@ def explain_criterion(
     found = recognize(thing, convention)
     if isinstance(found, Known):
         return explain_known(found, thing, data, classes)
-    raise NotImplementedError
+    return explain_unknown(found, thing, data, classes)

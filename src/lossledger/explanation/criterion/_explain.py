@@ -27,20 +27,27 @@ def explain_known(
 ) -> Explanation:
     """Explain a criterion by its preset, beside the number of the criterion itself."""
     theirs = called(known, thing, data)
-    batch = on_batch(known, data, classes)
-    flows = flows_of(batch)
-    total, ledger = Objective(*batch.terms)(batch.outputs, batch.targets, **batch.weights)
-    notes = [Note("library", note, "Nothing, if that is what is meant.") for note in known.preset.notes]
-    if batch.unreduced:
-        notes.insert(0, _unreduced(theirs, float(total)))
-    far = abs(float(theirs.array.sum()) - float(total)) / max(1.0, abs(float(total)))
+    found = explain_preset(known, data, classes)
+    notes = list(found.notes)
+    unreduced = on_batch(known, data).unreduced
+    if unreduced:
+        notes.insert(0, _unreduced(theirs, found.total))
+    far = abs(float(theirs.array.sum()) - found.total) / max(1.0, abs(found.total))
     if not far <= theirs.resolution:
-        notes.insert(0, _deviates(known, theirs, float(total)))
+        notes.insert(0, _deviates(known, theirs, found.total))
+    number = None if unreduced else float(theirs.array)
+    return replace(found, number=number, notes=tuple(notes))
+
+
+def explain_preset(known: Known, data: Data, classes: Sequence[str] | None) -> Explanation:
+    """Explain a preset on the data in float64; an array by its sum."""
+    batch = on_batch(known, data, classes)
+    _, ledger = Objective(*batch.terms)(batch.outputs, batch.targets, **batch.weights)
+    notes = [Note("library", note, "Nothing, if that is what is meant.") for note in known.preset.notes]
     return Explanation(
         known.spelled,
         known.framework,
-        pieces_of(known, flows),
-        number=None if batch.unreduced else float(theirs.array),
+        pieces_of(known, flows_of(batch)),
         rows=_named(split_rows(ledger), data),
         overlooked=() if batch.unreduced else _named(ledger.overlooked(), data),
         notes=tuple(notes),

@@ -5,11 +5,16 @@ from typing import Any
 
 from lossledger._errors import MatchError
 from lossledger._typing import Array
-from lossledger.explanation.criterion import _images, _optax, _torch
+from lossledger.explanation.criterion import _images, _keras, _optax, _torch
 from lossledger.explanation.criterion._known import Found, Known, Unknown, spelling
 from lossledger.presets._base import AbstractLibraryLoss
 
-_READERS = (_torch.recognize, _images.recognize, _optax.recognize)
+_READERS = (
+    _torch.recognize,
+    _images.recognize,
+    _optax.recognize,
+    _keras.recognize,
+)
 
 
 def recognize(thing: Any, convention: str | None = None) -> Found:
