@@ -91,6 +91,25 @@ class Recipe:
     classes: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class OnBatch:
+    """A preset as the terms that it is on one batch, and what they are called with.
+
+    Attributes:
+        terms: One a part, each with its factor.
+        outputs: By name.
+        targets: By name; None if the loss takes none.
+        weights: `mask`, `sample_weight` and `element_weight`.
+        unreduced: Whether the library returns an array.
+    """
+
+    terms: tuple[Term, ...]
+    outputs: Mapping[str, Array]
+    targets: Mapping[str, Array] | None
+    weights: Mapping[str, Any]
+    unreduced: bool
+
+
 @dataclass(frozen=True)
 class AbstractLibraryLoss(metaclass=PresetType):
     """A library's loss under its own name and keyword arguments, of one part or several.
@@ -178,13 +197,26 @@ class AbstractLibraryLoss(metaclass=PresetType):
         Raises:
             MatchError: If the preset is unreduced: an array has no total.
         """
+        found = self.on_batch(outputs, targets, sample_weight, mask, classes)
+        self._check_reduced(found.unreduced, "Only a number has a ledger")
+        return Objective(*found.terms)(found.outputs, found.targets, **found.weights)
+
+    def on_batch(
+        self,
+        outputs: Outputs,
+        targets: Array = None,
+        sample_weight: Array | None = None,
+        mask: Array | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> OnBatch:
+        """Return the terms that the preset is on this batch, named after what they are."""
         given, recipes, terms = self._built(outputs, targets, sample_weight, mask)
-        self._check_reduced(recipes, "Only a number has a ledger")
         own = {"preset": snake(type(self).__name__)}
         terms = tuple(replace(term, name=own.get(term.name, term.name)) for term in terms)
         if classes is not None:
             terms = tuple(replace(term, classes=tuple(classes)) for term in terms)
-        return Objective(*terms)(*_trees(terms[0], given), **_weights(given))
+        unreduced = any(r.unreduced for r in recipes.values())
+        return OnBatch(terms, *_trees(terms[0], given), _weights(given), unreduced)
 
     def value_and_grad(
         self,
@@ -195,7 +227,8 @@ class AbstractLibraryLoss(metaclass=PresetType):
     ) -> tuple[Array, Outputs]:
         """Return (number, gradient for the outputs) by closed-form derivatives: for NumPy."""
         given, recipes, terms = self._built(outputs, targets, sample_weight, mask)
-        self._check_reduced(recipes, "Only a number has a gradient")
+        unreduced = any(r.unreduced for r in recipes.values())
+        self._check_reduced(unreduced, "Only a number has a gradient")
         trees = _trees(terms[0], given)
         total, _, slopes = Objective(*terms).value_and_grad(*trees, **_weights(given))
         arrays = tuple(outputs) if isinstance(outputs, tuple | list) else (outputs,)
@@ -220,8 +253,8 @@ class AbstractLibraryLoss(metaclass=PresetType):
             )
         return slope
 
-    def _check_reduced(self, recipes: Mapping[str, Recipe], rule: str) -> None:
-        if any(r.unreduced for r in recipes.values()):
+    def _check_reduced(self, unreduced: bool, rule: str) -> None:
+        if unreduced:
             raise MatchError(
                 rule,
                 f"Found reduction={getattr(self, 'reduction', None)!r}",

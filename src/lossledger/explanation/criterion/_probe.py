@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A callable that nothing is known of: its number and its gradient, on data of one's choosing."""
+
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossledger._errors import MatchError
+from lossledger._typing import Array, Callable
+from lossledger.explanation.criterion._call import Answer, answered
+from lossledger.explanation.criterion._host import Data, framework_of, host, into, untouched
+from lossledger.explanation.criterion._keras import caller, is_keras
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A criterion as a black box.
+
+    Attributes:
+        thing: The criterion.
+        name: What to call it.
+        home: Framework of the arrays that it is called with.
+        call: (*outputs, targets, sample_weight, mask) -> what it returns.
+    """
+
+    thing: Any
+    name: str
+    home: str
+    call: Callable[..., Any]
+
+    def answer(self, data: Data) -> Answer:
+        """Return its number or array on arrays of the framework."""
+        own = data.map(lambda a: into(self.home, a))
+        return answered(self.thing, lambda: self.call(*_parts(own)), self.name, data)
+
+    def slopes(self, data: Data) -> tuple[Array, ...] | None:
+        """Return its gradient (of its sum) for every output; None where there is none."""
+        reader = {"torch": _torch, "jax": _jax, "tensorflow": _tensorflow}.get(self.home)
+        if reader is None:
+            return None
+        own = data.map(lambda a: into(self.home, a))
+        with untouched(self.thing):
+            found = reader(self.call, own)
+        return None if found is None else tuple(host(s) for s in found)
+
+
+def probe_of(thing: Any, data: Data) -> Probe:
+    """Return a criterion as a black box.
+
+    Raises:
+        MatchError: If it cannot be called, or weights are given.
+    """
+    name = getattr(thing, "__name__", type(thing).__name__)
+    if not callable(thing):
+        raise MatchError(
+            "What is explained must be a criterion: callable with outputs and targets",
+            f"Found {type(thing).__name__}",
+            "A module's output, a name or a number was passed",
+            "Pass the loss function itself",
+        )
+    given = [n for n in ("sample_weight", "mask") if getattr(data, n) is not None]
+    if given and not is_keras(thing):
+        raise MatchError(
+            "A criterion that is not recognized takes outputs and targets alone",
+            f"Found {' and '.join(given)}",
+            "Nothing says how it would be passed on",
+            "Bind it: functools.partial(criterion, sample_weight=...)",
+        )
+    home = framework_of(data.outputs[0])
+    if home == "numpy" and hasattr(thing, "parameters"):
+        home = "torch"
+    call = caller(thing) if is_keras(thing) else _caller(thing)
+    return Probe(thing, str(name), home, call)
+
+
+def _caller(thing: Any) -> Callable[..., Any]:
+    def call(outputs: tuple[Array, ...], targets: Array, *_: Any) -> Any:
+        return thing(*outputs) if targets is None else thing(*outputs, targets)
+
+    return call
+
+
+def _parts(data: Data) -> tuple[Any, ...]:
+    return data.outputs, data.targets, data.sample_weight, data.mask
+
+
+def _torch(call: Callable[..., Any], data: Data) -> tuple[Array, ...] | None:
+    torch = sys.modules["torch"]
+    with torch.enable_grad():
+        leaves = tuple(
+            o.requires_grad_() if o.is_floating_point() else o for o in data.outputs
+        )
+        value = call(*_parts(replace(data, outputs=leaves)))
+        floats = [o for o in leaves if o.requires_grad]
+        if not floats or not getattr(value, "requires_grad", False):
+            return None
+        found: tuple[Array, ...] = torch.autograd.grad(
+            value.sum(), floats, allow_unused=True, materialize_grads=True
+        )
+    return found if len(floats) == len(leaves) else None
+
+
+def _jax(call: Callable[..., Any], data: Data) -> tuple[Array, ...] | None:
+    jax = sys.modules["jax"]
+    if not all(jax.numpy.issubdtype(o.dtype, jax.numpy.floating) for o in data.outputs):
+        return None
+
+    def total(leaves: tuple[Array, ...]) -> Array:
+        return jax.numpy.sum(call(*_parts(replace(data, outputs=leaves))))
+
+    found: tuple[Array, ...] = jax.grad(total)(data.outputs)
+    return found
+
+
+def _tensorflow(call: Callable[..., Any], data: Data) -> tuple[Array, ...] | None:
+    tf = sys.modules["tensorflow"]
+    with tf.GradientTape() as tape:
+        tape.watch(data.outputs)
+        value = tf.reduce_sum(call(*_parts(data)))
+    found = tape.gradient(value, data.outputs, unconnected_gradients="zero")
+    return tuple(found)
+
+
+def taken(data: Data, at: Array, axis: int = 0, matched: int | None = 0) -> Data:
+    """Return data with the places `at` along an axis of the outputs and of the targets."""
+    def chosen(array: Array, place: int | None) -> Array:
+        return array if array is None or place is None else np.take(array, at, axis=place)
+
+    return Data(
+        tuple(chosen(o, axis) for o in data.outputs),
+        chosen(data.targets, matched),
+        chosen(data.sample_weight, 0 if axis == 0 else None),
+        chosen(data.mask, 0 if axis == 0 else None),
+    )
+
+
+def in_numpy(data: Data) -> Data:
+    """Return data as NumPy arrays in their own dtypes, to be rearranged."""
+    return data.map(lambda a: into("numpy", a))

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Criteria that are not recognized: equal to something that is known, or measured."""
+
+from dataclasses import replace
+from typing import Any
+
+from lossledger._typing import Sequence
+from lossledger.explanation._explanation import Explanation
+from lossledger.explanation._parts import Note, Piece, Step
+from lossledger.explanation.criterion._call import Answer
+from lossledger.explanation.criterion._candidates import Equal, equals, factor_in_words
+from lossledger.explanation.criterion._explain import explain_preset
+from lossledger.explanation.criterion._host import Data
+from lossledger.explanation.criterion._known import Known, Unknown, spelling
+from lossledger.explanation.criterion._probe import Probe, in_numpy, probe_of
+from lossledger.explanation.criterion._tests import measure
+
+_WITHIN = {"float64": 1e-9, "float32": 2e-5, "float16": 2e-2, "bfloat16": 5e-2}
+
+
+def explain_unknown(
+    unknown: Unknown, thing: Any, data: Data, classes: Sequence[str] | None
+) -> Explanation:
+    """Explain a criterion by what it is equal to on this data, or by what can be measured."""
+    probe = probe_of(thing, data)
+    answer = probe.answer(data)
+    plain = in_numpy(data)
+    if not answer.reduced:
+        return _array(probe, answer, unknown)
+    within = tolerance(answer)
+    found = equals(probe, plain, within)
+    if found:
+        return _equal(probe, answer, found, data, classes)
+    value = float(answer.array)
+    seen = measure(probe, plain, value, within)
+    last = Step("numerator", f"the number that {probe.name} returns", (), value)
+    piece = Piece("outputs", probe.name, probe.name, (*seen.steps, last), "f", value, measured=True)
+    note = Note(
+        "measured",
+        f"{unknown.reason[:1].upper()}{unknown.reason[1:]}; no preset equals it on this data.",
+        "Read the steps as measurements of values and gradients on this data, no more.",
+    )
+    return Explanation(
+        probe.name,
+        probe.home,
+        (piece,),
+        number=value,
+        notes=(note,),
+        undecided=(*seen.undecided, f"what its parts are: {unknown.reason}"),
+    )
+
+
+def tolerance(answer: Answer) -> float:
+    """Return the largest deviation of numbers of an answer's dtype that are called equal."""
+    return _WITHIN.get(answer.dtype, 1e-9)
+
+
+def _equal(
+    probe: Probe,
+    answer: Answer,
+    found: Sequence[Equal],
+    data: Data,
+    classes: Sequence[str] | None,
+) -> Explanation:
+    best = found[0]
+    known = Known(best.preset, spelling(best.preset), probe.home, "", probe.call)
+    inner = explain_preset(known, replace(data, sample_weight=None, mask=None), classes)
+    pieces = tuple(
+        replace(p, measured=True, loss_weight=p.loss_weight * best.factor) for p in inner.pieces
+    )
+    times = "" if best.factor == 1 else f"{factor_in_words(best.factor, data)} times "
+    slope = "no gradient to compare" if best.slope is None else f"gradient {best.slope:.1e}"
+    also = [spelling(e.preset) for e in found[1:] if e.factor == 1][:3]
+    note = Note(
+        "measured",
+        f"On this data, and with its outputs in reverse, {probe.name} equals {times}"
+        f"{known.spelled}: the number deviates by {best.deviation:.1e}, {slope}."
+        + (f" So does {', '.join(also)}." if also else ""),
+        "Losses that agree here may differ elsewhere: try data with other labels and sizes.",
+    )
+    rows = inner.rows if best.factor == 1 else ()
+    return replace(
+        inner,
+        subject=probe.name,
+        framework=probe.name,
+        pieces=pieces,
+        number=float(answer.array),
+        rows=rows,
+        overlooked=inner.overlooked if rows else (),
+        notes=(note, *inner.notes),
+        ledger=inner.ledger if best.factor == 1 else None,
+        undecided=("whether they agree on other data: only this batch was tried",),
+    )
+
+
+def _array(probe: Probe, answer: Answer, unknown: Unknown) -> Explanation:
+    """Explain what returns an array: nothing is minimized until it is reduced."""
+    array, shape = answer.array, tuple(answer.array.shape)
+    total, mean = float(array.sum()), float(array.mean())
+    steps = (
+        Step("values", "an array, which nothing reduces", shape),
+        Step("numerator", f"numerator: Σ of the {array.size} values", (), total),
+        Step("denominator", "denominator: none, the sum is taken to explain it"),
+    )
+    name = probe.name
+    piece = Piece("outputs", name, name, steps, "Σ l", total, 1.0, total, measured=True)
+    note = Note(
+        "unreduced",
+        f"It returns an array of shape {shape}, not a number: its sum is {total:.6g}, its mean "
+        f"{mean:.6g}.",
+        "Call .mean() or .sum() on it before the gradient is taken, and say which.",
+    )
+    undecided = ("what is minimized: an array is no loss", f"what it is: {unknown.reason}")
+    return Explanation(name, probe.home, (piece,), notes=(note,), undecided=undecided)

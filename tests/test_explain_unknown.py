@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A criterion that nobody knows: what it equals, or what can be measured, and what cannot."""
+
+import random
+
+import explained
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import lossledger as ll
+
+
+@pytest.fixture(name="b")
+def batches():
+    """The batches of every test, in float64."""
+    found = explained.Batches()
+    for name in ("logits", "yes", "shares", "signs"):
+        setattr(found, name, getattr(found, name).double())
+    return found
+
+
+def steps(found, stage):
+    """Return the texts of a stage."""
+    return [s.text for s in found.pieces[0].steps if s.stage == stage]
+
+
+def test_lambda_of_optax(b):
+    """A user's mean of optax's array is found by number and gradient."""
+    import jax
+    import optax
+
+    z, y = (jax.numpy.asarray(a.float().numpy()) for a in (b.logits, b.yes))
+    found = ll.explain(lambda o, t: optax.sigmoid_binary_cross_entropy(o, t).mean(), z, y)
+    (piece,) = found.pieces
+    assert piece.measured
+    assert piece.loss == "optax.sigmoid_binary_cross_entropy(reduction='mean')"
+    assert found.deviation < 1e-6
+    assert "deviates by" in found.notes[0].found
+    assert found.undecided
+
+
+def test_factor_is_named(b):
+    """Half of the sum over classes, averaged over samples: a factor that the shapes explain."""
+    found = ll.explain(lambda o, t: ((o - t) ** 2).sum(1).mean(), b.logits, b.yes)
+    assert "the length of axis 1 times torch.MSELoss()" in found.notes[0].found
+    assert found.pieces[0].loss_weight == pytest.approx(3)
+    assert found.deviation < 1e-12
+    assert found.ledger is None
+
+
+def test_near_miss_is_not_equal(b):
+    """Broken twin: a loss that differs by one part in a thousand is not called equal."""
+    found = ll.explain(lambda o, t: ((o - t) ** 2).mean() + 1e-3 * o.mean(), b.logits, b.yes)
+    assert found.pieces[0].loss == "<lambda>"
+    assert "no preset equals it" in found.notes[0].found
+
+
+def test_reversed_outputs_tell(b):
+    """Broken twin: what agrees on one batch alone is told apart on its outputs in reverse."""
+    value = float(F.mse_loss(b.logits, b.yes))
+    first = b.logits.clone()
+
+    def memory(o, t):
+        return F.mse_loss(o, t) if torch.equal(o, first) else F.l1_loss(o, t) + 0 * value
+
+    assert ll.explain(memory, b.logits, b.yes).pieces[0].loss == "memory"
+
+
+def test_weighted_mean_is_no_mean_of_samples(b):
+    """By hand: labels 0, 1 weigh 1 + 2 of 11, so two of six samples count 3/11."""
+
+    def weighted(o, t):
+        return F.cross_entropy(o, t, weight=explained.WEIGHT.double())
+
+    found = ll.explain(weighted, b.logits, b.labels)
+    mean, parts = steps(found, "denominator")
+    assert "does not change: a mean" in mean
+    assert f"count {3 / 11:.4g} and {8 / 11:.4g}" in parts
+    ignored = [s for s in found.pieces[0].steps if "ignored" in s.settings]
+    assert [(s.settings["ignored"], s.amount) for s in ignored] == [(-100, 1)]
+    assert any("softmax" in t for t in steps(found, "values"))
+    assert found.number == pytest.approx(float(weighted(b.logits, b.labels)))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "batch", "parts"),
+    [
+        (lambda o, t: ((o - t).abs() ** 1.5).sum(), "doubles: a sum", "add up"),
+        (lambda o, t: ((o - t).abs() ** 1.5).mean(), "a mean", "weighted by samples, is the whole"),
+        (
+            lambda o, t: 1 - (o.sigmoid() * t).sum() / (o.sigmoid() ** 2 + t).sum(),
+            "a mean",
+            "not a sum over samples",
+        ),
+    ],
+    ids=["sum", "mean", "overlap"],
+)
+def test_batch_axis(criterion, batch, parts, b):
+    """Repeating the batch tells sum from mean, splitting it tells whether parts add up."""
+    repeated, split = steps(ll.explain(criterion, b.logits, b.yes), "denominator")
+    assert batch in repeated
+    assert parts in split
+
+
+def test_other_axes(b):
+    """A sum over axis 1 inside a mean over the batch; a maximum is a mean of no axis."""
+    found = ll.explain(lambda o, t: ((o - t).abs() ** 1.5).sum(1).mean(), b.logits, b.yes)
+    assert steps(found, "inner") == ["axis 1 repeated twice: the number doubles: a sum"]
+    found = ll.explain(lambda o, t: ((o - t) ** 3).abs().mean(), b.logits, b.yes)
+    assert steps(found, "values") == ["outputs and targets times s: the number times s^3"]
+
+
+def test_what_cannot_be_decided(b):
+    """A NumPy function has no gradient, a batch of one size cannot be repeated: both are said."""
+
+    def fixed(o, t):
+        assert o.shape == (6, 3)
+        return float(np.abs(o - t).max() ** 1.5)
+
+    found = ll.explain(fixed, b.logits.numpy(), b.yes.numpy())
+    assert any("refuses a batch of twice the size" in u for u in found.undecided)
+    assert any("no gradient" in u for u in found.undecided)
+
+
+def test_array(b):
+    """An array is explained as one: nothing is minimized until it is reduced."""
+    found = ll.explain(lambda o, t: (o - t).abs(), b.logits, b.yes)
+    assert found.number is None
+    assert [n.rule for n in found.notes] == ["unreduced"]
+    assert "(6, 3)" in found.notes[0].found
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [
+        (lambda o, t: None, "Found NoneType.*lacks `return`"),
+        (lambda o, t: (o.sum(), t.sum()), "several things at once"),
+        (lambda o, t: o.sum() * float("nan"), "NaN"),
+        (lambda o, t: (o - t[:2]).sum(), "callable on this data"),
+        (3.0, "callable with outputs and targets"),
+    ],
+    ids=["none", "tuple", "nan", "shapes", "no criterion"],
+)
+def test_bad_criterion(criterion, message, b):
+    """What gives no number is an error with a remedy."""
+    with pytest.raises(ll.LossLedgerError, match=message) as caught:
+        ll.explain(criterion, b.logits, b.yes)
+    assert caught.value.remedy
+
+
+def test_weights_cannot_be_passed_on(b):
+    """Weights for a criterion that nobody knows are refused, not dropped."""
+    with pytest.raises(ll.MatchError, match=r"outputs and targets alone.*functools\.partial"):
+        ll.explain(lambda o, t: (o - t).sum(), b.logits, b.yes, sample_weight=torch.ones(6))
+
+
+class Noisy(nn.Module):
+    """A criterion that draws numbers, keeps a running mean, and holds parameters."""
+
+    def __init__(self):
+        """Make a buffer and a parameter."""
+        super().__init__()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, outputs, targets):
+        """Add noise and count."""
+        self.seen += 1
+        noise = torch.rand_like(outputs) + float(np.random.rand()) + random.random()
+        return (self.scale * (outputs - targets).abs() ** 1.5 * noise).mean()
+
+
+def test_nothing_is_touched(b):
+    """Random numbers, buffers, flags, gradients and data are as before."""
+    criterion = Noisy().eval()
+    criterion.scale.grad = torch.full((), 3.0, dtype=torch.float64)
+    outputs = b.logits.clone().requires_grad_()
+    kept = outputs.detach().clone()
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    ll.explain(criterion, outputs, b.yes)
+    assert float(criterion.seen) == 0
+    assert float(criterion.scale.grad) == 3
+    assert not criterion.training
+    assert outputs.grad is None
+    assert torch.equal(outputs, kept)
+    assert torch.equal(states[0], torch.random.get_rng_state())
+    assert (states[1] == np.random.get_state()[1]).all()
+    assert states[2] == random.getstate()
+
+
+def test_touched_twin(b):
+    """Broken twin: the same criterion, called by hand, does change its buffer and the state."""
+    criterion, state = Noisy(), torch.random.get_rng_state()
+    criterion(b.logits, b.yes)
+    assert float(criterion.seen) == 1
+    assert not torch.equal(state, torch.random.get_rng_state())
+    torch.random.set_rng_state(state)
