@@ -9,6 +9,8 @@ from printed import Claims, Printed, answer_of, check_claims, near
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "keras").glob("*.py"))
 SINGLE = 1e-6
 """How far apart numbers may be that Keras computes in float32."""
+KERAS_OWN = ("__array__ implementation doesn",)
+"""Warnings that Keras 3.15 gives rise to itself: its variables do not know NumPy 2's `copy`."""
 
 
 def batch_size(printed: Printed) -> Claims:
@@ -102,6 +104,6 @@ def test_there_are_examples():
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
 def test_keras_example(script, tmp_path):
     """Each claim holds of the numbers printed; of negated or mixed-up ones it does not."""
-    text = answer_of(script, tmp_path)
+    text = answer_of(script, tmp_path, KERAS_OWN)
     print(text)
     check_claims(Printed(text), CLAIMS[script.stem])
