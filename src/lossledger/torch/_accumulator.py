@@ -21,7 +21,7 @@ from lossledger.torch._plan import Plan, planned
 from lossledger.torch._ranks import Ranks, of_ranks
 from lossledger.torch._reducer import Reducer, reducer_of
 from lossledger.torch._run import Run, at_once, in_one_pass, scaled_by
-from lossledger.torch._settings import check_parameters, check_settings, check_weights
+from lossledger.torch._settings import check_parameters, check_settings, check_weights, live_of
 from lossledger.torch._state import add_gradient
 from lossledger.torch._two_passes import TwoPasses
 
@@ -47,6 +47,10 @@ class Accumulator:
             and the loss runs once, on the outputs of the first; its graph waits for the window.
             "checkpoint": every forward is checkpointed, for one backward of them all.
             "retain": one forward, and every activation stays in memory.
+        live: How many micro-batches may have their activations in memory at once, under "replay"
+            (None: 1) and "cached" (None: 2). So many run once, the last ones of a window: their
+            graphs wait for the statistics. Where forward passes write buffers none waits, and
+            DDP with find_unused_parameters=True runs the first one twice in any case.
         read: From what a data loader gives to a `MicroBatch`; default: (inputs, targets).
         forward: (model, inputs) -> outputs; default: called with a tensor, tuple or dict.
         autocast: Gives a context for the forward pass, such as
@@ -73,6 +77,7 @@ class Accumulator:
         micro_batches: int = 1,
         last: Last = "step",
         mode: Mode = "replay",
+        live: int | None = None,
         read: Callable[[Any], MicroBatch] = read_batch,
         forward: Callable[[torch.nn.Module, Any], Any] = call_model,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -83,7 +88,7 @@ class Accumulator:
         ledger: bool = True,
     ) -> None:
         """Decide how each term runs; nothing is computed yet."""
-        check_settings(micro_batches, last, mode, clip_norm)
+        check_settings(micro_batches, last, mode, live, clip_norm)
         check_weights(objective)
         self.objective, self.model, self.optimizer = objective, model, optimizer
         self.scaler, self.clip_norm, self.timeout = scaler, clip_norm, timeout
@@ -95,8 +100,9 @@ class Accumulator:
         self._windows = Windows(micro_batches, last, read)
         self._mode, self._forward, self._autocast = mode, forward, autocast
         self._share_ledger = ledger
-        self._plan = planned(objective, model, mode)
-        self._way = _way(mode, counts=self._plan.counts)
+        live = live_of(mode, live)
+        self._plan = planned(objective, model, mode, live)
+        self._way = _way(mode, live, counts=self._plan.counts)
         self._reducer: Reducer | None = None
         self._verified = False
 
@@ -232,10 +238,10 @@ class Accumulator:
         return total, replace(ledger, regularizers=tuple(amounts), summed=total)
 
 
-def _way(mode: Mode, *, counts: bool) -> Callable[[Run], list[Ledger]]:
+def _way(mode: Mode, live: int, *, counts: bool) -> Callable[[Run], list[Ledger]]:
     """Return how windows run."""
     if counts:
         return in_one_pass
     if mode in ("replay", "cached"):
-        return TwoPasses(cached=mode == "cached").run
+        return TwoPasses(cached=mode == "cached", live=live).run
     return partial(at_once, checkpointed=mode == "checkpoint")

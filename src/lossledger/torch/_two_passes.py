@@ -43,17 +43,23 @@ class First:
 class TwoPasses:
     """Runs windows with terms that need statistics of the whole.
 
-    The last micro-batch runs once: its graph waits for the exchange, where no other is.
+    The last micro-batches run once: their graphs wait for the exchange. Forward passes that
+    write buffers are run in order instead, all of them twice: a graph that waits would have
+    written before those that run again, or read what a later pass has overwritten.
+
+    Attributes:
+        cached: Whether the loss runs once, on outputs that are kept.
+        live: How many graphs may wait.
     """
 
-    def __init__(self, *, cached: bool) -> None:
-        """Choose whether the loss runs once, on outputs that are kept."""
-        self.cached = cached
-        self._writes: bool | None = None
+    def __init__(self, *, cached: bool, live: int) -> None:
+        """Choose; whether forward passes write buffers is found out in the first window."""
+        self.cached, self.live = cached, live
+        self._writes: dict[tuple[bool, ...], bool] = {}
 
     def run(self, run: Run) -> list[Ledger]:
         """Add a window's gradient to `.grad`; return the ledgers of its parts."""
-        if run.last == 0:
+        if self._covers(run):
             return at_once(run)
         firsts = self._first_pass(run)
         begin = len(firsts)
@@ -68,12 +74,22 @@ class TwoPasses:
         draw_again(after)
         return twice + once
 
+    def _covers(self, run: Run) -> bool:
+        """Whether every micro-batch can wait: no other runs after them, to reduce."""
+        if run.last == 0:
+            return True
+        if run.last >= self.live or run.reducer.by_one_graph:
+            return False
+        unknown = next(run.model.buffers(), None) is not None
+        return not self._writes.get(_modes(run), unknown)
+
     def _first_pass(self, run: Run) -> list[First]:
         """Make the statistics of the micro-batches that run twice, and leave no trace."""
         firsts: list[First] = []
+        enough = max(len(run.window) - self.live, 1)
         with torch.no_grad(), buffers_kept(run.model) as before, run.reducer.apart():
             for i in range(len(run.window)):
-                if i == run.last and not self._ordered(before):
+                if i >= enough and not self._ordered(run, before):
                     break
                 firsts.append(self._first(run, i))
         return firsts
@@ -88,11 +104,16 @@ class TwoPasses:
             part = run.open(i, leaves)
         return First(state, part.whole, leaves, part)
 
-    def _ordered(self, before: Kept) -> bool:
-        """Whether forward passes write buffers, so that their order is kept; found out once."""
-        if self._writes is None:
-            self._writes = written(before)
-        return self._writes
+    def _ordered(self, run: Run, before: Kept) -> bool:
+        """Whether forward passes write buffers, found out once for each choice of `.train()`."""
+        modes = _modes(run)
+        if modes not in self._writes:
+            self._writes[modes] = written(before)
+        return self._writes[modes]
+
+
+def _modes(run: Run) -> tuple[bool, ...]:
+    return tuple(module.training for module in run.model.modules())
 
 
 def _from_graph(run: Run, i: int, part: OpenPart, whole: Whole) -> Ledger:
