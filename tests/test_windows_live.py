@@ -199,3 +199,24 @@ def test_a_pass_that_fails(mode: str, fails: int) -> None:
     model.fails = 0
     ran(accumulator, batches)
     close(gradient(model), gradient(plain), what="gradient")
+
+
+@by_mode
+@pytest.mark.parametrize("live", [1, 2, PARTS])
+def test_scaled_gradients(mode: str, live: int) -> None:
+    """Graphs that wait and those that are made again get one factor; a learned weight too."""
+    plain, model, batches = Counting(), Counting(), window(PARTS)
+    weights = [torch.tensor(0.5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    torch.manual_seed(2)
+    outputs = torch.cat([plain(x) for x, _ in batches])
+    weighted(weights[0])(outputs, torch.cat([y for _, y in batches]))[0].backward()
+    ran(Accumulator(weighted(weights[1]), model, mode=mode, live=live, scaler=scaler), batches)
+    close(gradient(model) / 1024, gradient(plain), what="gradient")
+    close(weights[1].grad / 1024, weights[0].grad, what="gradient of the weight")
+
+
+def weighted(weight: torch.Tensor) -> ll.Objective:
+    """Return Dice of the batch under a learned weight."""
+    dice = ll.losses.Dice(over="batch time", kind="softmax")
+    return ll.Objective(ll.Term("y", dice, axes="batch class time", loss_weight=weight))
