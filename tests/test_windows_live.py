@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several graphs that wait change what a window costs, and no number of it."""
 
-import gc
 import weakref
 from typing import Any
 
@@ -87,7 +86,6 @@ class Watched(Counting):
 
         with saved_tensors_hooks(pack, lambda held: held.tensor):
             outputs = super().forward(x)
-        gc.collect()
         self.saved.append(mine)
         self.most = max(self.most, sum(bool(len(each)) for each in self.saved))
         return outputs
