@@ -161,6 +161,7 @@ def by_statistics(scene: Scene) -> tuple[Competitor, ...]:
     objective = ll.Objective(cross_entropy(scene), dice)
     return (
         Competitor(OURS, lambda: accumulated(objective, scene)),
+        Competitor(f"{OURS}, live=2", lambda: accumulated(objective, scene, live=2)),
         Competitor(f"{OURS}, cached", lambda: accumulated(objective, scene, mode="cached")),
         Competitor(f"{OURS}, retain", lambda: accumulated(objective, scene, mode="retain")),
         Competitor(PLAIN, lambda: plainly(objective, scene), alike=False),

@@ -66,12 +66,16 @@ def cells(row: Row, result: Row, unit: float) -> tuple[str, ...]:
 def gate(result: Row, goal: Row) -> str:
     """Return whether a goal is met, in words; of both, the times of one round are compared."""
     mine, theirs = (named(result, goal[side])["round_seconds"] for side in ("who", "peer"))
-    reached = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
+    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
+    reached = statistics.median(ratios)
+    low, _, high = (
+        statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else [reached] * 3
+    )
     verdict = "met" if reached <= goal["ratio"] else "missed"
     who = "" if goal["who"] == OURS else f" for {goal['who']}"
     return (
         f"Goal{who}: at most {goal['ratio']:g} times {goal['peer']}. "
-        f"Measured: {reached:.2f} times; {verdict}."
+        f"Measured: {reached:.2f} times (quartiles {low:.2f} and {high:.2f}); {verdict}."
     )
 
 

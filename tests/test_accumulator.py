@@ -256,9 +256,11 @@ def test_plan_says_what_happens() -> None:
     assert "l2: once a window" in plan
     assert "limit: 1: batch normalization takes mean and variance of each micro-batch" in plan
     plan = str(Accumulator(ll.Objective(*terms, tilted), model.eval(), mode="cached"))
-    assert "two forward passes" in plan
+    assert "the last 2 micro-batches run once, unless forward passes write buffers" in plan
     assert "t: two_pass (LogMeanExp(tilt=1.0) is not linear" in plan
     assert "limit" not in plan
+    plan = str(Accumulator(ll.Objective(tilted), plain_net()))
+    assert "two forward passes, one backward; the last micro-batch runs once\n" in plan
 
 
 def test_batch_norm_runs_its_averages_once() -> None:
@@ -305,6 +307,13 @@ def test_learned_loss_weights_get_their_gradient() -> None:
 BAD: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "mode": (lambda m: Accumulator(plain_objective(), m, mode="twice"), "mode='twice'"),
     "last": (lambda m: Accumulator(plain_objective(), m, last="skip"), "last='skip'"),
+    "live": (lambda m: Accumulator(plain_objective(), m, live=0), "live=0 with mode='replay'"),
+    "flag": (lambda m: Accumulator(plain_objective(), m, live=True), "live=True"),
+    "half": (lambda m: Accumulator(plain_objective(), m, mode="cached", live=1.5), "live=1.5"),
+    "retain": (
+        lambda m: Accumulator(plain_objective(), m, mode="retain", live=2),
+        "live=2 with mode='retain'",
+    ),
     "micro": (lambda m: Accumulator(plain_objective(), m, micro_batches=0), "micro_batches=0"),
     "empty": (lambda m: Accumulator(plain_objective(), m).backward([]), "Found none"),
     "dict": (

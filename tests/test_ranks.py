@@ -77,12 +77,13 @@ def test_once_wrong(tmp_path: Path) -> None:
     launch(2, "once_wrong.py", str(tmp_path))
     for rank in range(2):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
-        for name in ("twice_alone", "by_name", "one_row_sharded", "few"):
+        for name in ("twice_alone", "by_name", "one_row_sharded", "few", "unused_in_the_last"):
             assert found[name] <= 1e-12, (name, found[name])
         assert found["unused"]
         assert "All ranks must have the same terms" in found["other_settings"]
         assert "All ranks must have the same terms" in found["other_weights"]
         assert "parameters of the model alone" in found["outside"]
+        assert "ready only once" in found["unused_in_the_last_twin"]
 
 
 # Which rank ends well, and what the error of the others says.

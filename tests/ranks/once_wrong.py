@@ -121,6 +121,45 @@ def few(rank: int) -> Any:
     return error(model, squared(ll.TopMean(count=3)))
 
 
+class Chosen(Net):
+    """Runs an expert on each rank's first micro-batch, and on no other."""
+
+    def __init__(self) -> None:
+        """Add the expert."""
+        super().__init__()
+        self.expert = nn.Linear(4, 1).double()
+        with torch.no_grad():
+            self.expert.weight.fill_(0.5)
+            self.expert.bias.fill_(0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return one number a row."""
+        found = super().forward(x)
+        first = any(torch.equal(x[0], X[row]) for row in (0, 4))
+        return found + self.expert(x)[:, 0] if first else found
+
+
+def unused_in_the_last(rank: int, **settings: Any) -> Any:
+    """One backward of two graphs: DDP had looked for what is unused in the second alone."""
+    model, alone, objective = Chosen(), Chosen(), squared(ll.LogMeanExp(1.0))
+    outputs = torch.cat([alone(x) for r in range(2) for x, _ in mine(r)])
+    objective(outputs, GOAL)[0].backward()
+    wrapped = DistributedDataParallel(model, find_unused_parameters=True)
+    accumulator = Accumulator(objective, wrapped, **(settings or {"mode": "cached", "live": 2}))
+    accumulator.backward(mine(rank))
+    pairs = zip((model.layer, model.expert), (alone.layer, alone.expert), strict=True)
+    errors = [(a.weight.grad - b.weight.grad).norm() / b.weight.grad.norm() for a, b in pairs]
+    return float(max(errors))
+
+
+def unused_in_the_last_twin(rank: int) -> Any:
+    """One backward of them all is an error of DDP's, so the case above can fail."""
+    try:
+        return unused_in_the_last(rank, mode="retain")
+    except RuntimeError as refusal:
+        return str(refusal)
+
+
 def other_settings(rank: int) -> Any:
     """Losses of another delta on each rank were added up."""
     return refused(Net(), squared("mean", ll.losses.Huber(1.0 + rank)), rank)
@@ -153,6 +192,7 @@ WRONGS: dict[str, Callable[[int], Any]] = {
     f.__name__: f
     for f in (
         twice_alone, unused, by_name, one_row_sharded, few, other_settings, other_weights, outside,
+        unused_in_the_last, unused_in_the_last_twin,
     )
 }  # fmt: skip
 

@@ -101,7 +101,7 @@ def run() -> dict[str, Any]:
     pairs = zip(rows, theirs, strict=True)
     apart = [abs(a - b) for x, y in pairs for a, b in zip(x[3:], y[3:], strict=True)]
     return {
-        "case": ("class weights and z-loss", "data × tensor", "replay"),
+        "case": ("class weights and z-loss", "data × tensor", "replay", None),
         **found,
         "total": abs(float(mine) - float(total.detach())),
         "ledger": max(apart) if [r[:3] for r in rows] == [r[:3] for r in theirs] else float("inf"),

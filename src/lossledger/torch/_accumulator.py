@@ -4,16 +4,15 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from torch.utils.checkpoint import checkpoint
 
 from lossledger._errors import MatchError
 from lossledger.ledger import Ledger
 from lossledger.objective import Objective
-from lossledger.objective._parts import OpenPart
 from lossledger.regularizers import parameters_of, regularize
 from lossledger.splitting import Whole
 from lossledger.torch._batches import Last, MicroBatch, Windows, call_model, read_batch
@@ -21,21 +20,10 @@ from lossledger.torch._exchange import all_reduce
 from lossledger.torch._plan import Plan, planned
 from lossledger.torch._ranks import Ranks, of_ranks
 from lossledger.torch._reducer import Reducer, reducer_of
-from lossledger.torch._settings import check_parameters, check_settings, check_weights
-from lossledger.torch._state import (
-    Drawn,
-    Kept,
-    add_gradient,
-    buffers_kept,
-    buffers_of,
-    draw_again,
-    drawn,
-    leaf,
-    map_tensors,
-    put_buffers,
-    tensors,
-    written,
-)
+from lossledger.torch._run import Run, at_once, in_one_pass, scaled_by
+from lossledger.torch._settings import check_parameters, check_settings, check_weights, live_of
+from lossledger.torch._state import add_gradient
+from lossledger.torch._two_passes import TwoPasses
 
 Mode = Literal["replay", "cached", "checkpoint", "retain"]
 
@@ -59,6 +47,10 @@ class Accumulator:
             and the loss runs once, on the outputs of the first; its graph waits for the window.
             "checkpoint": every forward is checkpointed, for one backward of them all.
             "retain": one forward, and every activation stays in memory.
+        live: How many micro-batches may have their activations in memory at once, under "replay"
+            (None: 1) and "cached" (None: 2). So many run once, the last ones of a window: their
+            graphs wait for the statistics. Where forward passes write buffers none waits, and
+            DDP with find_unused_parameters=True runs the first one twice in any case.
         read: From what a data loader gives to a `MicroBatch`; default: (inputs, targets).
         forward: (model, inputs) -> outputs; default: called with a tensor, tuple or dict.
         autocast: Gives a context for the forward pass, such as
@@ -85,6 +77,7 @@ class Accumulator:
         micro_batches: int = 1,
         last: Last = "step",
         mode: Mode = "replay",
+        live: int | None = None,
         read: Callable[[Any], MicroBatch] = read_batch,
         forward: Callable[[torch.nn.Module, Any], Any] = call_model,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -95,7 +88,7 @@ class Accumulator:
         ledger: bool = True,
     ) -> None:
         """Decide how each term runs; nothing is computed yet."""
-        check_settings(micro_batches, last, mode, clip_norm)
+        check_settings(micro_batches, last, mode, live, clip_norm)
         check_weights(objective)
         self.objective, self.model, self.optimizer = objective, model, optimizer
         self.scaler, self.clip_norm, self.timeout = scaler, clip_norm, timeout
@@ -107,10 +100,11 @@ class Accumulator:
         self._windows = Windows(micro_batches, last, read)
         self._mode, self._forward, self._autocast = mode, forward, autocast
         self._share_ledger = ledger
-        self._plan = planned(objective, model, mode)
+        live = live_of(mode, live)
+        self._plan = planned(objective, model, mode, live)
+        self._way = _way(mode, live, counts=self._plan.counts)
         self._reducer: Reducer | None = None
         self._verified = False
-        self._writes: bool | None = None
 
     @property
     def plan(self) -> Plan:
@@ -193,14 +187,22 @@ class Accumulator:
             )
         reducer = self._reducing(window[0])
         reducer.begin()
-        if self._plan.counts:
-            whole = self._exchange(self._counted(window))
-            ledgers = self._replayed(window, whole, reducer, None)
-        elif self._mode in ("replay", "cached"):
-            ledgers = self._twice(window, reducer)
-        else:
-            ledgers = self._at_once(window, reducer)
+        ledgers = self._way(self._ready(window, reducer))
         return self._closed(sum(ledgers[1:], ledgers[0]), reducer)
+
+    def _ready(self, window: list[MicroBatch], reducer: Reducer) -> Run:
+        """Return a window with what it runs through."""
+        rank = dist.get_rank(self.group) if dist.is_initialized() else 0
+        return Run(
+            terms=self._terms,
+            model=self.model,
+            window=window,
+            reducer=reducer,
+            forward=self._outputs,
+            exchange=self._exchange,
+            scaler=self.scaler,
+            place=rank * len(window),
+        )
 
     def _reducing(self, batch: MicroBatch) -> Reducer:
         """Find out once what reduces the gradients, by the first micro-batch."""
@@ -214,167 +216,8 @@ class Accumulator:
         with self._autocast():
             return self._forward(self.model, batch.inputs)
 
-    def _counted(self, window: list[MicroBatch]) -> Whole:
-        """Add up the denominators of a window: targets, masks and weights decide them."""
-        counts = [self._terms.count(b.targets, **b.arguments()) for b in window]
-        return sum(counts[1:], counts[0])
-
     def _exchange(self, whole: Whole) -> Whole:
         return all_reduce(whole, self.group, step=self.steps, timeout=self.timeout)
-
-    def _part(self, window: list[MicroBatch], i: int) -> int:
-        """Return the place of a micro-batch among those of all ranks."""
-        rank = dist.get_rank(self.group) if dist.is_initialized() else 0
-        return rank * len(window) + i
-
-    def _twice(self, window: list[MicroBatch], reducer: Reducer) -> list[Ledger]:
-        """Make the statistics of the window first, then every part with them.
-
-        The last micro-batch runs once: its graph waits for the exchange, where no other is.
-        """
-        states: list[Drawn] = []
-        wholes: list[Whole] = []
-        kept: list[tuple[Any, OpenPart]] = []
-        with torch.no_grad(), buffers_kept(self.model) as before, reducer.apart():
-            for i, batch in enumerate(window):
-                if i == len(window) - 1 and not self._ordered(i, before):
-                    break
-                states.append(drawn(self.model))
-                outputs = self._outputs(batch)
-                if self._mode == "cached":
-                    leaves = map_tensors(outputs, leaf)
-                    with torch.enable_grad():
-                        kept.append((leaves, self._open(leaves, batch)))
-                    wholes.append(kept[-1][1].whole)
-                else:
-                    wholes.append(self._statistics(outputs, batch))
-        live = None
-        if len(states) < len(window):
-            with reducer.reducing(last=not states):
-                live = self._open(self._outputs(window[-1]), window[-1])
-            wholes.append(live.whole)
-        after = drawn(self.model)
-        whole = self._exchange(sum(wholes[1:], wholes[0]))
-        last = [] if live is None else [self._live(live, window, whole, reducer, first=not states)]
-        del live
-        if self._mode == "cached":
-            ledgers = self._from_cache(window, whole, reducer, states, kept)
-        else:
-            ledgers = self._replayed(window, whole, reducer, states)
-        draw_again(after)
-        return ledgers + last
-
-    def _ordered(self, passes: int, before: Kept) -> bool:
-        """Whether forward passes write buffers, so that their order is kept; found out once."""
-        if passes and self._writes is None:
-            self._writes = written(before)
-        return bool(passes and self._writes)
-
-    def _live(
-        self,
-        part: OpenPart,
-        window: list[MicroBatch],
-        whole: Whole,
-        reducer: Reducer,
-        *,
-        first: bool,
-    ) -> Ledger:
-        """Differentiate the last micro-batch, whose graph is still there."""
-        total, ledger = part.close(whole, self._part(window, len(window) - 1))
-        with reducer.reducing(last=first):
-            self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
-        return cast("Ledger", ledger)
-
-    def _replayed(
-        self, window: list[MicroBatch], whole: Whole, reducer: Reducer, states: list[Drawn] | None
-    ) -> list[Ledger]:
-        ledgers = []
-        again = window if states is None else window[: len(states)]
-        for i, batch in enumerate(again):
-            if states is not None:
-                draw_again(states[i])
-            with reducer.reducing(last=i == len(again) - 1):
-                total, ledger = self._close(self._outputs(batch), batch, whole, window, i)
-                self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
-            ledgers.append(ledger)
-        return ledgers
-
-    def _from_cache(
-        self,
-        window: list[MicroBatch],
-        whole: Whole,
-        reducer: Reducer,
-        states: list[Drawn],
-        kept: list[tuple[Any, OpenPart]],
-    ) -> list[Ledger]:
-        """Differentiate the loss on kept outputs, then the model with what that gives."""
-        ledgers = []
-        for i, state in enumerate(states):
-            leaves, opened = kept.pop(0)
-            total, ledger = opened.close(whole, self._part(window, i))
-            self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
-            del opened
-            draw_again(state)
-            with reducer.reducing(last=i == len(states) - 1):
-                pairs = zip(tensors(self._outputs(window[i])), tensors(leaves), strict=True)
-                live = [(o, leaf.grad) for o, leaf in pairs if leaf.grad is not None]
-                torch.autograd.backward([o for o, _ in live], [g for _, g in live])
-            ledgers.append(ledger)
-        return ledgers
-
-    def _at_once(self, window: list[MicroBatch], reducer: Reducer) -> list[Ledger]:
-        """Keep the graphs of all micro-batches, or their checkpoints, for one backward."""
-        kept = []
-        for i, batch in enumerate(window):
-            with reducer.reducing(last=i == len(window) - 1):
-                if self._mode == "retain":
-                    outputs = self._outputs(batch)
-                else:
-                    outputs = self._checkpointed(batch)
-            kept.append(self._open(outputs, batch))
-        whole = self._exchange(sum((part.whole for part in kept[1:]), kept[0].whole))
-        closed = [part.close(whole, self._part(window, i)) for i, part in enumerate(kept)]
-        total = torch.stack([total for total, _ in closed]).sum()
-        with reducer.reducing(last=True):
-            self._scaled(total * reducer.compensation).backward()  # type: ignore[no-untyped-call]
-        return [ledger for _, ledger in closed]
-
-    def _checkpointed(self, batch: MicroBatch) -> Any:
-        """Run the model so that backward runs it again: with the numbers that it drew before."""
-        state, before = drawn(self.model), buffers_of(self.model)
-        ran: list[bool] = []
-
-        def run() -> Any:
-            if not ran:
-                ran.append(True)
-                return self._outputs(batch)
-            now = drawn(self.model)
-            draw_again(state)
-            try:
-                with buffers_kept(self.model):
-                    put_buffers(before)
-                    return self._outputs(batch)
-            finally:
-                draw_again(now)
-
-        return checkpoint(run, use_reentrant=False, preserve_rng_state=False)
-
-    def _statistics(self, outputs: Any, batch: MicroBatch) -> Whole:
-        return self._terms.statistics(outputs, batch.targets, **batch.arguments())
-
-    def _open(self, outputs: Any, batch: MicroBatch) -> OpenPart:
-        return self._terms.open(outputs, batch.targets, **batch.arguments())
-
-    def _close(
-        self, outputs: Any, batch: MicroBatch, whole: Whole, window: list[MicroBatch], i: int
-    ) -> tuple[torch.Tensor, Ledger]:
-        return self._terms(
-            outputs, batch.targets, **batch.arguments(), whole=whole, part=self._part(window, i)
-        )
-
-    def _scaled(self, total: torch.Tensor) -> torch.Tensor:
-        scaled: torch.Tensor = total if self.scaler is None else self.scaler.scale(total)
-        return scaled
 
     def _closed(self, ledger: Ledger, reducer: Reducer) -> tuple[torch.Tensor, Ledger]:
         """Reduce what no wrapper reduces, and add the regularizers, once a window."""
@@ -385,7 +228,7 @@ class Accumulator:
         amounts = []
         for regularizer in self.objective.regularizers:
             amount = regularize(regularizer, None)
-            add_gradient(self._scaled(amount), parameters_of(regularizer))
+            add_gradient(scaled_by(self.scaler, amount), parameters_of(regularizer))
             amounts.append((regularizer.name, reducer.whole(amount.detach()).double()))
         if self._share_ledger:
             ledger = all_reduce(ledger, self.group, step=self.steps, timeout=self.timeout)
@@ -393,3 +236,12 @@ class Accumulator:
         for _, amount in amounts:
             total = total + amount.to(total)
         return total, replace(ledger, regularizers=tuple(amounts), summed=total)
+
+
+def _way(mode: Mode, live: int, *, counts: bool) -> Callable[[Run], list[Ledger]]:
+    """Return how windows run."""
+    if counts:
+        return in_one_pass
+    if mode in ("replay", "cached"):
+        return TwoPasses(cached=mode == "cached", live=live).run
+    return partial(at_once, checkpointed=mode == "checkpoint")

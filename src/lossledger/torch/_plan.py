@@ -10,8 +10,8 @@ from lossledger.term import Term
 from lossledger.torch._state import batch_norms
 
 _PASSES = {
-    "replay": "two forward passes, one backward",
-    "cached": "two forward passes, one backward; the loss once, on outputs that are kept",
+    "replay": "two forward passes, one backward; {once}",
+    "cached": "two forward passes, one backward; the loss once, on outputs that are kept; {once}",
     "checkpoint": "checkpointed forward passes, one backward of them all",
     "retain": "one forward pass with everything kept, one backward of them all",
 }
@@ -47,14 +47,21 @@ class Plan:
         return "\n".join(lines)
 
 
-def planned(objective: Objective, model: torch.nn.Module, mode: str) -> Plan:
+def planned(objective: Objective, model: torch.nn.Module, mode: str, live: int) -> Plan:
     """Decide how the terms run, from what each needs to know of the whole."""
     kinds = [(name, e.kind, e.reason) for name, e in objective.exactness.items()]
     counts = all(kind == "one_pass" for _, kind, _ in kinds) and _countable(objective)
     one = "denominators are counted first; one forward pass, one backward"
     regularizers = tuple(r.name for r in objective.regularizers)
-    passes = one if counts else _PASSES[mode]
+    passes = one if counts else _PASSES[mode].format(once=_once(model, live))
     return Plan(tuple(kinds), regularizers, counts, passes, _limits(model))
+
+
+def _once(model: torch.nn.Module, live: int) -> str:
+    """Say which micro-batches wait with their graphs, and so run once."""
+    last = "the last micro-batch runs" if live == 1 else f"the last {live} micro-batches run"
+    buffers = next(model.buffers(), None) is not None
+    return f"{last} once" + (", unless forward passes write buffers" if buffers else "")
 
 
 def _countable(objective: Objective) -> bool:

@@ -34,6 +34,11 @@ class Reducer:
     alone: bool
     before: dict[torch.Tensor, torch.Tensor | None] = field(default_factory=dict)
 
+    @property
+    def by_one_graph(self) -> bool:
+        """Whether a wrapper takes what is used from the last forward pass alone, as DDP can."""
+        return bool(getattr(self.model, "find_unused_parameters", False))
+
     @contextmanager
     def reducing(self, *, last: bool) -> Iterator[None]:
         """Let the model's wrapper reduce after the last micro-batch of a window alone."""

@@ -9,8 +9,10 @@ import torch
 from lossledger._errors import MatchError
 from lossledger.objective import Objective
 
+_LIVE = {"replay": 1, "cached": 2}
 
-def check_settings(micro_batches: Any, last: str, mode: str, clip_norm: Any) -> None:
+
+def check_settings(micro_batches: Any, last: str, mode: str, live: Any, clip_norm: Any) -> None:
     """Require settings that an accumulator has.
 
     Raises:
@@ -18,9 +20,10 @@ def check_settings(micro_batches: Any, last: str, mode: str, clip_norm: Any) -> 
     """
     clips = clip_norm is None or (0 < clip_norm < math.inf)
     problems = {
-        f"micro_batches={micro_batches!r}": isinstance(micro_batches, int) and micro_batches >= 1,
+        f"micro_batches={micro_batches!r}": _whole(micro_batches),
         f"last={last!r}": last in ("step", "carry", "drop"),
         f"mode={mode!r}": mode in ("replay", "cached", "checkpoint", "retain"),
+        f"live={live!r} with mode={mode!r}": live is None or (_whole(live) and mode in _LIVE),
         f"clip_norm={clip_norm!r}": clips,
     }
     wrong = [setting for setting, good in problems.items() if not good]
@@ -28,11 +31,21 @@ def check_settings(micro_batches: Any, last: str, mode: str, clip_norm: Any) -> 
         raise MatchError(
             "Settings of an Accumulator must be ones that it has",
             f"Found {', '.join(wrong)}",
-            "A name is misspelled, the number of micro-batches is no whole number, or a norm is "
-            "not above 0",
+            "A name is misspelled, a number of micro-batches is no whole number above 0, a norm is "
+            "not above 0, or the mode keeps another number of graphs",
             "Use micro_batches=8, last='step' | 'carry' | 'drop', "
-            "mode='replay' | 'cached' | 'checkpoint' | 'retain' and clip_norm=1.0 or None",
+            "mode='replay' | 'cached' | 'checkpoint' | 'retain', live=2 with 'replay' or 'cached', "
+            "and clip_norm=1.0 or None",
         )
+
+
+def live_of(mode: str, live: int | None) -> int:
+    """Return how many graphs may wait: those who cache outputs have memory for two."""
+    return _LIVE.get(mode, 1) if live is None else live
+
+
+def _whole(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 def check_weights(objective: Objective) -> None:
