@@ -7,6 +7,7 @@
 from lossledger._errors import MissingExtraError
 
 try:
+    from lossledger.keras._callback import LedgerCallback
     from lossledger.keras._compile import compile, read_ledger, restore  # noqa: A004 - Keras' name
     from lossledger.keras._loss import Loss
     from lossledger.keras._plain import objective_from_dict, objective_to_dict
@@ -21,6 +22,7 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 __all__ = [
+    "LedgerCallback",
     "Loss",
     "compile",
     "objective_from_dict",

@@ -15,8 +15,10 @@ from lossledger.keras._private import (
     mark_loss_built,
     mask_of,
     put_mask,
+    uncompiled,
 )
 from lossledger.keras._shapes import ByShape
+from lossledger.ledger import Ledger
 
 _OVERRIDES = ("compute_loss", "compute_metrics", "get_metrics_result")
 _MAKERS = {"make_train_function": "train_function", "make_test_function": "test_function"}
@@ -51,11 +53,12 @@ class Attachment:
         self._own = {name: getattr(model, name) for name in methods}
         self._on_instance = {name for name in methods if name in vars(model)}
         self._inside = False
+        self.ledgers: dict[str, Ledger] = {}
 
     def put(self, name: str) -> None:
         """Put the methods and the bank on the model; steps are compiled again."""
         for method in self._own:
-            setattr(self.model, method, getattr(self, method))
+            setattr(self.model, method, uncompiled(getattr(self, method)))
         attach_metric(self.model, name, self.bank)
         forget_steps(self.model)
 
@@ -81,14 +84,18 @@ class Attachment:
         if not self.holds():
             self.take()
             return self.model.compute_loss(x, y, y_pred, sample_weight, training)
-        if self.minimised and in_symbolic_scope() and keras.backend.backend() == "torch":
-            return keras.ops.zeros(())  # on tensors without numbers; nothing has to be made first
+        # There PyTorch's tensors have no numbers, and nothing has to be made in advance.
+        bare = keras.backend.backend() == "torch" and in_symbolic_scope()
         if self.minimised:
-            total, ledger = self.evaluate(y, y_pred, sample_weight)
             if in_symbolic_scope():
                 mark_loss_built(self.model)
+            if bare:
+                return keras.ops.zeros(())
+            total, ledger = self.evaluate(y, y_pred, sample_weight)
         else:
             total = self._own["compute_loss"](x, y, y_pred, sample_weight, training)
+            if bare:
+                return total
             _, ledger = self.evaluate(y, _apart(y_pred), sample_weight)
         self.bank.update(ledger, total, training=bool(training))
         return total
@@ -125,7 +132,9 @@ class Attachment:
         read = self.bank.read()
         if read is not None:
             ledger, training = read
-            setattr(self.model, "ledger" if training else "val_ledger", ledger)
+            name = "ledger" if training else "val_ledger"
+            self.ledgers[name] = ledger
+            setattr(self.model, name, ledger)
 
     def _make(self, maker: str, force: bool) -> Any:
         name = _MAKERS[maker]

@@ -15,7 +15,7 @@ from lossledger._typing import Array, Mapping, Sequence
 from lossledger.engines import Limbs
 from lossledger.keras._layout import HEAD, LAYOUTS, Layout, Packed, pack, unpack
 from lossledger.keras._logs import Logs, logs_of
-from lossledger.keras._private import in_symbolic_scope, outside_graph
+from lossledger.keras._private import in_symbolic_scope, outside_graph, uncompiled
 from lossledger.ledger import Ledger
 from lossledger.term import Term
 
@@ -43,6 +43,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._same: tuple[Any, ...] = ()
         self._layouts: tuple[Layout, ...] = ()
         self._current: Layout | None = None
+        self.result = uncompiled(self.result)
 
     @property
     def variables(self) -> list[Any]:

@@ -92,6 +92,16 @@ def in_symbolic_scope() -> bool:
     return bool(ask())
 
 
+def uncompiled(function: Any) -> Any:
+    """Return a function that `torch.compile` leaves alone: objectives run eagerly in its steps.
+
+    A compiled step cannot pass a ledger on, which is no tensor.
+    """
+    if keras.backend.backend() != "torch":
+        return function
+    return import_module("torch").compiler.disable(function)
+
+
 def outside_graph() -> AbstractContextManager[Any]:
     """Return a scope in which variables are made at once, also while TensorFlow traces a step."""
     if keras.backend.backend() != "tensorflow":
