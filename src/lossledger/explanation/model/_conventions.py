@@ -5,11 +5,11 @@ from lossledger.explanation._parts import Elsewhere
 from lossledger.explanation.model._reading import LossReading, Reading
 
 
-def elsewhere(reading: Reading) -> tuple[Elsewhere, ...]:
+def elsewhere(reading: Reading) -> tuple[Elsewhere, ...]:  # noqa: ARG001
     """Return the total in other versions."""
     return ()
 
 
-def value_under(loss: LossReading, convention: str) -> tuple[float | None, str]:
+def value_under(loss: LossReading, convention: str) -> tuple[float | None, str]:  # noqa: ARG001
     """Return (a loss's value under a convention, what is done otherwise)."""
     return None, "not there yet"

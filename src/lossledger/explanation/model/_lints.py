@@ -5,6 +5,6 @@ from lossledger.explanation._parts import Note
 from lossledger.explanation.model._reading import Reading
 
 
-def lints(reading: Reading) -> tuple[Note, ...]:
+def lints(reading: Reading) -> tuple[Note, ...]:  # noqa: ARG001
     """Return what was found."""
     return ()

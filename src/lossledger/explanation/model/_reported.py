@@ -5,6 +5,6 @@ from lossledger.explanation._parts import Reported
 from lossledger.explanation.model._reading import Reading
 
 
-def reported(reading: Reading) -> tuple[Reported, ...]:
+def reported(reading: Reading) -> tuple[Reported, ...]:  # noqa: ARG001
     """Return the numbers that `fit` logs."""
     return ()
