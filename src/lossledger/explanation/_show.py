@@ -57,9 +57,7 @@ def _share(amount: float, total: float) -> str:
     return "" if total == 0 else f"{amount / total:.1%}"
 
 
-def rows(
-    found: Sequence[Row], overlooked: Sequence[Row], decisions: Sequence[str] = ()
-) -> Section:
+def rows(found: Sequence[Row], overlooked: Sequence[Row], decisions: Sequence[str] = ()) -> Section:
     """Return the classes, the worst first, and which of them the total hides."""
     headings = (
         "output", "term", "class", "label", "support", "own mean", "contribution", "share", "IoU",

@@ -2,6 +2,8 @@
 """Losses that are known, computed anew in float64 with a ledger."""
 
 from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from lossledger._errors import LossLedgerError
@@ -24,7 +26,7 @@ def account_of(
     for dtype in ("float64", "float32"):
         try:
             given = arrays_of(loss, dtype)
-            total, ledger = replace(preset, dtype=dtype).account(**given, classes=classes)
+            total, ledger = _in(preset, dtype).account(**given, classes=classes)
         except LossLedgerError as error:
             return None, (
                 f"The share of each class in `{loss.spelled}` of `{loss.output}`. {error}"
@@ -59,9 +61,7 @@ def rows_of(ledger: Ledger, loss: LossReading, total: float) -> list[Row]:
         amount = row.contribution * loss.loss_weight
         name = str(getattr(loss.loss, "name", "loss"))
         share = amount / total if total else None
-        found.append(
-            replace(row, output=loss.output, term=name, contribution=amount, share=share)
-        )
+        found.append(replace(row, output=loss.output, term=name, contribution=amount, share=share))
     return found
 
 
@@ -80,7 +80,7 @@ def ledger_of(
         if classes is not None and arrays["outputs"].shape[-1:] == (len(classes),)
     }
     total = presets.total(
-        {loss.output: replace(preset, dtype="float64") for loss, preset in counted},
+        {loss.output: _in(preset, "float64") for loss, preset in counted},
         {loss.output: loss.loss_weight for loss, _ in counted},
         classes=named,
     )
@@ -90,3 +90,9 @@ def ledger_of(
     extras = tuple((f"{e.kind} {e.name}", np.float64(e.amount)) for e in reading.extras)
     added = sum(e.amount for e in reading.extras)
     return replace(ledger, regularizers=extras, summed=ledger.summed + added)
+
+
+def _in(preset: AbstractKeras, dtype: str) -> AbstractKeras:
+    """Return the preset computing in another dtype; every preset has this option."""
+    settings: dict[str, Any] = {"dtype": dtype}
+    return replace(preset, **settings)

@@ -49,7 +49,8 @@ def batch_of(
     for name, tree in found.items():
         _check_arrays(name, tree)
     _check_lengths(found)
-    return Batch(*(_mapped(_tensor, tree) for tree in found.values()), source)
+    tensors = {name: _mapped(_tensor, tree) for name, tree in found.items()}
+    return Batch(**tensors, source=source)
 
 
 def _mapped(change: Any, tree: Tree) -> Tree:
@@ -61,7 +62,8 @@ def _tensor(leaf: Array) -> Array:
     if type(leaf).__module__.startswith("pandas"):
         values = leaf.to_numpy()
         leaf = values[:, None] if values.ndim == 1 else values
-    tensor = keras.ops.convert_to_tensor(leaf)
+    # A copy: nothing that Keras computes in place may reach the caller's arrays.
+    tensor = keras.ops.copy(keras.ops.convert_to_tensor(leaf))
     name = keras.backend.standardize_dtype(tensor.dtype)
     floats = name.startswith(("float", "bfloat"))
     return keras.ops.cast(tensor, keras.config.floatx()) if floats else tensor
@@ -130,7 +132,6 @@ def host(tensor: Array) -> Array:
     if keras.ops.is_tensor(tensor):
         narrow = keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16")
         tensor = keras.ops.cast(tensor, "float32") if narrow else tensor
-        return np.asarray(keras.ops.convert_to_numpy(tensor))
-    return np.asarray(tensor)
-
-
+        tensor = tensor.detach().cpu() if hasattr(tensor, "detach") else tensor
+        tensor = tensor.numpy() if hasattr(tensor, "numpy") else tensor
+    return np.array(tensor)

@@ -67,7 +67,9 @@ def _explained(
     pieces = tuple(m.piece for m in made)
     undecided = [*reading.undecided, *(m.undecided for m in made if m.undecided)]
     if convention is not None:
-        pieces = tuple(_under(*each, convention) for each in zip(pieces, reading.losses, strict=True))
+        pieces = tuple(
+            _under(*each, convention) for each in zip(pieces, reading.losses, strict=True)
+        )
     total = sum(p.contribution for p in pieces) + sum(e.amount for e in reading.extras)
     _check_classes(reading, classes)
     rows: list[Row] = []

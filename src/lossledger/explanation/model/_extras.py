@@ -7,6 +7,7 @@ import keras
 
 from lossledger._typing import Array
 from lossledger.explanation._parts import Extra
+from lossledger.explanation.model._data import host
 from lossledger.explanation.model._private import Private
 
 
@@ -80,7 +81,7 @@ def _unnamed(model: Any) -> list[Extra]:
 
 def _amount(loss: Array) -> float:
     total = keras.ops.sum(keras.ops.cast(loss, keras.config.floatx()))
-    return float(keras.ops.convert_to_numpy(total))
+    return float(host(total))
 
 
 def _formula(regularizer: Any, name: str) -> str:

@@ -2,9 +2,12 @@
 """What a loss does inside, before weights: which axis it removes, by a mean or a sum."""
 
 from dataclasses import dataclass
+from typing import Any
+
 import keras
 import numpy as np
 
+from lossledger.explanation.model._data import host
 from lossledger.explanation.model._reading import LossReading
 from lossledger.presets._keras_base import AbstractKeras
 from lossledger.presets._keras_binary import AbstractKerasOverlap
@@ -39,19 +42,17 @@ def inner_of(loss: LossReading, preset: AbstractKeras | None) -> Inner:
     """Return what a loss does inside, from its preset, or else by trying."""
     if loss.values is None:
         return Inner("the loss's own way: it gives no unreduced values", "unknown")
-    left = tuple(np.shape(loss.values))
     if preset is not None:
         return _known(loss, preset)
+    left = tuple(loss.values.shape)
+    shape = loss.outputs.shape if isinstance(loss.outputs, np.ndarray) else None
+    if shape is not None and left == shape[:-1] and left:
+        return _tried(loss)
     if not left:
         return Inner("the loss makes one number itself: every axis is gone", "all", measured=True)
-    if not isinstance(loss.outputs, np.ndarray):
-        return Inner(f"leaves values of shape {left}", "unknown", measured=True)
-    shape = loss.outputs.shape
     if left == shape:
         return Inner("one value for each output: no axis goes", "none", measured=True)
-    if left == shape[:-1]:
-        return _tried(loss)
-    return Inner(f"leaves values of shape {left} of outputs {shape}", "unknown", measured=True)
+    return Inner(f"leaves values of shape {left}", "unknown", measured=True)
 
 
 def _known(loss: LossReading, preset: AbstractKeras) -> Inner:
@@ -62,19 +63,28 @@ def _known(loss: LossReading, preset: AbstractKeras) -> Inner:
     axis = int(getattr(preset, "axis", -1))
     length = shape[axis] if len(shape) > 1 else 1
     where = "the last axis" if axis in (-1, len(shape) - 1) else f"axis {axis}"
-    if isinstance(preset, Circle):
-        return Inner("one value a sample, from all pairs of the batch", "pairs")
-    if isinstance(preset, CosineSimilarity):
-        return Inner(f"one cosine along {where}, of length {length}", "cosine", axis)
-    if isinstance(preset, SparseCategoricalCrossentropy | CategoricalGeneralizedCrossEntropy):
-        text = f"the label's class alone counts: {where}, of {length} classes, is gone"
-        return Inner(text, "label", axis)
-    if isinstance(preset, CategoricalHinge):
-        text = f"label against the best of the others: {where}, of {length} classes, is gone"
-        return Inner(text, "label", axis)
-    if isinstance(preset, AbstractKerasRows):
-        return Inner(f"sum over {where}, of {length} classes", "sum", axis)
+    for kinds, how, text in _OWN_WAYS:
+        if isinstance(preset, kinds):
+            return Inner(text.format(where=where, length=length), how, axis)
     return Inner(f"mean over {where}, of length {length}", "mean", axis)
+
+
+_OWN_WAYS: tuple[tuple[Any, str, str], ...] = (
+    (Circle, "pairs", "one value a sample, from all pairs of the batch"),
+    (CosineSimilarity, "cosine", "one cosine along {where}, of length {length}"),
+    (
+        SparseCategoricalCrossentropy | CategoricalGeneralizedCrossEntropy,
+        "label",
+        "the label's class alone counts: {where}, of {length} classes, is gone",
+    ),
+    (
+        CategoricalHinge,
+        "label",
+        "the label against the best of the others: {where}, of {length} classes, is gone",
+    ),
+    (AbstractKerasRows, "sum", "sum over {where}, of {length} classes"),
+)
+"""Losses without a mean inside: (preset, what they do, the same in words)."""
 
 
 def _ratio(preset: AbstractKerasOverlap) -> Inner:
@@ -95,13 +105,14 @@ def _tried(loss: LossReading) -> Inner:
     tensors = [keras.ops.convert_to_tensor(a, dtype=loss.loss.dtype) for a in twice]
     try:
         with keras.StatelessScope():
-            found = keras.ops.convert_to_numpy(loss.loss.call(*tensors))
+            found = host(loss.loss.call(*tensors))
     except Exception:  # noqa: BLE001 - a user's loss may refuse another length in any way
         return unknown
-    if np.shape(found) != np.shape(loss.values) or not np.any(loss.values):
+    values = np.asarray(loss.values)
+    if np.shape(found) != values.shape or not values.any():
         return unknown
-    if np.allclose(found, loss.values, rtol=1e-4):
+    if np.allclose(found, values, rtol=1e-4):
         return Inner(f"mean over {where}", "mean", -1, True)
-    if np.allclose(found, 2 * loss.values, rtol=1e-4):
+    if np.allclose(found, 2 * values, rtol=1e-4):
         return Inner(f"sum over {where}", "sum", -1, True)
     return unknown

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 
 from lossledger._typing import Array
+from lossledger.explanation.model._data import host
 from lossledger.explanation.model._private import Private
 
 
-class _Ones(keras.losses.Loss):
+class _Ones(keras.losses.Loss):  # type: ignore[misc] # Keras has no types
     """A loss of ones: unreduced, what it gives is the mask."""
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
@@ -29,7 +30,7 @@ def mask_of(outputs: Array, private: Private) -> Array:
         return None
     ones = _Ones(name="ones", reduction="none")(outputs, outputs)
     kept = keras.ops.cast(ones, "bool")
-    return None if bool(keras.ops.convert_to_numpy(keras.ops.all(kept))) else kept
+    return None if bool(host(kept).all()) else kept
 
 
 def own_mask_of(loss: Any, values: Array, targets: Array, private: Private) -> Array:

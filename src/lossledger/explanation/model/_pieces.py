@@ -12,6 +12,7 @@ from lossledger.explanation._parts import Piece, Step
 from lossledger.explanation.model._inner import Inner
 from lossledger.explanation.model._reading import LossReading
 from lossledger.explanation.model._reduce import MEANS, Reduced, reduced
+from lossledger.presets._keras_shapes import same_rank
 
 CLOSE = 1e-5
 """Largest deviation of a recomputed number, relative to it, beside float32 rounding."""
@@ -93,7 +94,7 @@ def _values_step(loss: LossReading) -> Step:
 
 
 def _inner_step(loss: LossReading, inner: Inner) -> Step:
-    shape = None if loss.values is None else tuple(np.shape(loss.values))
+    shape = None if loss.values is None else left(loss)
     settings: Mapping[str, Any] = {"how": inner.how, "axis": inner.axis}
     return Step("inner", inner.text, shape, settings=settings)
 
@@ -104,34 +105,34 @@ def _weight_steps(loss: LossReading, found: Reduced) -> list[Step]:
     if loss.sample_weight is not None:
         source = loss.weight_source or "sample_weight"
         text = f"times the weights of `{source}`, of shape {np.shape(loss.sample_weight)}"
-        steps.append(Step("weights", text + _lined_up(loss, found), settings={"source": source}))
+        steps.append(Step("weights", text + _lined_up(loss.sample_weight, loss, found), settings={"source": source}))
     for mask, source in ((loss.mask, loss.mask_source), (loss.own_mask, "")):
         if mask is not None:
             steps.append(_mask_step(loss, mask, source))
     shape = found.weighted.shape
-    if steps and shape != np.shape(loss.values):
+    if steps and shape != left(loss):
         last = steps[-1]
         steps[-1] = Step(last.stage, last.text, shape, last.amount, last.settings)
     return steps
 
 
-def _lined_up(loss: LossReading, found: Reduced) -> str:
+def _lined_up(weight: Array, loss: LossReading, found: Reduced) -> str:
     """Say along which axes weights were repeated, where shapes are not the same."""
-    weight, values = np.shape(loss.sample_weight), np.shape(loss.values)
-    if weight == values or not values:
-        return "" if values else ": the loss is one number, multiplied by each of them"
-    if len(weight) == len(values) and weight[:1] == values[:1]:
-        return f", repeated to {found.weighted.shape}"
-    if len(weight) < len(values):
-        return f": Keras lines them up with the last axes of {values}"
-    return f", as {found.weighted.shape}"
+    if not left(loss):
+        return ": the loss is one number, multiplied by each of them"
+    values, fitted = same_rank(left(loss), tuple(np.shape(weight)))
+    if values == fitted:
+        return ""
+    if len(fitted) < len(values):
+        return f", which Keras lines up with the last axes of {values}"
+    return f", repeated to {found.weighted.shape}"
 
 
 def _mask_step(loss: LossReading, mask: Array, source: str) -> Step:
     kept, every = int(np.sum(mask)), int(np.size(mask))
     made = f"of layer `{source}`" if source else f"that {loss.spelled} sets itself"
     text = f"times the mask {made}: {kept} of {every} count"
-    if np.ndim(loss.values) == 0:
+    if left(loss) == ():
         text += "; it changes nothing, the loss is one number already" * (
             loss.loss.reduction in MEANS
         )
@@ -187,3 +188,8 @@ def _formula(loss: LossReading, found: Reduced | None) -> str:
         return name
     top = f"Σ {_factors(loss)}{name}"
     return top if found.rule == "1" else f"{top} / {found.rule}"
+
+
+def left(loss: LossReading) -> tuple[int, ...]:
+    """Return the shape of what a loss leaves before weights; () if it is not known."""
+    return () if loss.values is None else tuple(np.shape(loss.values))

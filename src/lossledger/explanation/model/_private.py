@@ -41,7 +41,7 @@ class Private:
         if not self.readable(model):
             return False, None
         compiled = vars(model).get("_compile_loss")
-        return True, None if compiled is None else compiled._user_loss_weights
+        return True, None if compiled is None else compiled._user_loss_weights  # noqa: SLF001
 
     def mask(self, array: Array) -> tuple[bool, Array]:
         """Return (whether masks can be read, the mask that an array carries)."""

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from lossledger._typing import Array, Tree
+from lossledger.explanation.model._data import host
 from lossledger.explanation.model._private import Private
 
 
@@ -24,7 +25,7 @@ class Call:
         identifier: What was compiled: a string, a function, a loss object.
         targets: As Keras passed them.
         outputs: As Keras passed them.
-        sample_weight: As Keras passed them; None for none.
+        sample_weight: As Keras passed them, NumPy; None for none.
         value: What the loss gave.
     """
 
@@ -44,16 +45,16 @@ class Record:
         calls: In Keras' order.
         unit: Place of the only loss that is 1, all others being 0; None for real losses.
         asked: How many losses were asked since `unit` was set.
-        open: The call that has not come back: loss, targets, outputs.
+        open: The call that has not come back: loss, targets, outputs, weights.
     """
 
     calls: list[Call] = field(default_factory=list)
     unit: int | None = None
     asked: int = 0
-    open: tuple[Any, Tree, Tree] | None = None
+    open: tuple[Any, Tree, Tree, Array] | None = None
 
 
-class Recorder(keras.losses.Loss):
+class Recorder(keras.losses.Loss):  # type: ignore[misc] # Keras has no types
     """A loss that calls another and remembers the call."""
 
     def __init__(self, identifier: Any, record: Record, private: Private) -> None:
@@ -70,10 +71,13 @@ class Recorder(keras.losses.Loss):
             record.asked += 1
             return keras.ops.convert_to_tensor(float(record.asked - 1 == record.unit))
         loss = loss_of(self.identifier, y_true, y_pred, self.private)
-        record.open = (loss, y_true, y_pred)
-        value = loss(y_true, y_pred, sample_weight)
+        record.open = (loss, y_true, y_pred, sample_weight)
+        # On PyTorch Keras multiplies a mask into the weights where they stand.
+        weights = host(sample_weight)
+        lent = None if weights is None else keras.ops.convert_to_tensor(weights.copy())
+        value = loss(y_true, y_pred, lent)
         record.open = None
-        record.calls.append(Call(loss, self.identifier, y_true, y_pred, sample_weight, value))
+        record.calls.append(Call(loss, self.identifier, y_true, y_pred, weights, value))
         return value
 
 
@@ -91,7 +95,7 @@ def loss_of(identifier: Any, targets: Tree, outputs: Tree, private: Private) -> 
     return wrapper(found, name=named)
 
 
-class Probe(keras.Model):
+class Probe(keras.Model):  # type: ignore[misc] # the same
     """A model without layers that computes with recorders, and with another model's extras."""
 
     def __init__(self, model: Any, loss: Any, loss_weights: Any) -> None:
@@ -129,7 +133,7 @@ def factors(probe: Probe, record: Record, y: Tree, y_pred: Tree) -> tuple[float,
     for i in range(len(record.calls)):
         record.unit, record.asked = i, 0
         total = probe.compute_loss(y=y, y_pred=y_pred)
-        found.append(float(keras.ops.convert_to_numpy(total)))
+        found.append(float(host(total)))
     record.unit = None
     probe.__dict__["extras_of"] = model
     return tuple(found)

@@ -197,7 +197,7 @@ def _losses(model: Any, batch: Batch, passed: _Pass, private: Private) -> list[L
                 loss_weight=float(str(np.float32(weight))),
                 outputs=_hosted(call.outputs),
                 targets=_hosted(call.targets),
-                sample_weight=host(call.sample_weight),
+                sample_weight=call.sample_weight,
                 weight_source=batch.source if call.sample_weight is not None else "",
                 mask=host(mask),
                 mask_source=maker if mask is not None else "",

@@ -35,7 +35,7 @@ class Reduced:
 
     @property
     def value(self) -> float:
-        """numerator / denominator; 0 where Keras divides by 0."""
+        """The quotient; 0 where Keras divides by 0."""
         return self.numerator / self.denominator if self.denominator else 0.0
 
 
@@ -55,7 +55,7 @@ def reduced(
     for each in masks:
         mask = each if mask is None else mask & each
     scalar = values.ndim == 0
-    weight, product = _weight(values.ndim, sample_weight, mask)
+    weight, product = _weight(sample_weight, mask)
     if weight is not None:
         values, weight = same_rank(values, weight)
         weighted = values * weight
@@ -76,7 +76,7 @@ def reduced(
     return Reduced(float(weighted.sum()), denominator, rule, weighted, weight, values)
 
 
-def _weight(rank: int, sample_weight: Array, mask: Array) -> tuple[Array, str]:
+def _weight(sample_weight: Array, mask: Array) -> tuple[Array, str]:
     """Return (w·m as Keras multiplies them, its sum in symbols)."""
     if mask is None:
         weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)

@@ -28,7 +28,7 @@ def refused(error: Exception, y: Tree, y_pred: Tree, record: Record) -> LossLedg
             "An output has no target or no loss, or their names differ",
             "Pass y and compile loss= in the structure of the outputs",
         )
-    loss, targets, outputs = record.open
+    loss, targets, outputs, weights = record.open
     if _gives_none(loss, targets, outputs):
         return DomainError(
             "A loss must return a number, or an array of values",
@@ -38,7 +38,8 @@ def refused(error: Exception, y: Tree, y_pred: Tree, record: Record) -> LossLedg
         )
     return ShapeError(
         f"Targets must fit the outputs under the loss `{_name(loss)}`",
-        f"Found targets {_shapes(targets)} and outputs {_shapes(outputs)}. {said}",
+        f"Found targets {_shapes(targets)}, outputs {_shapes(outputs)}, weights "
+        f"{_shapes(weights)}. {said}",
         "Labels were passed where rows are wanted or the other way round, an axis is missing, or "
         "sample weights do not fit the loss's values",
         "Give targets the shape that this loss wants, and weights the shape of its values",
