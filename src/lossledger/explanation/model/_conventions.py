@@ -5,6 +5,7 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+import keras
 import numpy as np
 
 from lossledger._errors import LossLedgerError, MatchError
@@ -109,12 +110,7 @@ def _total(reading: Reading, convention: str) -> Elsewhere:
 
 def _version(reading: Reading | None) -> tuple[int, ...]:
     """Return major and minor version of Keras."""
-    if reading is None:
-        import keras  # noqa: PLC0415 - there is a loss of it
-
-        text = str(keras.__version__)
-    else:
-        text = reading.version
+    text = str(keras.__version__) if reading is None else reading.version
     return tuple(int(n) for n in text.split(".")[:2])
 
 

@@ -3,6 +3,7 @@
 
 import math
 
+import keras
 import numpy as np
 
 from lossledger._typing import Array
@@ -100,8 +101,6 @@ def sums(loss: LossReading) -> tuple[float, float, float, int] | None:
 
 def batch_of(reading: Reading) -> int | None:
     """Return the length of the first axis of the first input, by which Keras weighs batches."""
-    import keras  # noqa: PLC0415 - there is a model
-
     arrays = [a for a in keras.tree.flatten(reading.x) if a is not None]
     shape = np.shape(arrays[0]) if arrays else ()
     return int(shape[0]) if shape else None

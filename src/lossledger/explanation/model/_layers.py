@@ -39,10 +39,11 @@ def ways(model: Any, output: str) -> tuple[Way, ...] | None:
         None where the model has no graph of layers that can be read: a subclass with a `call`
         of its own.
     """
-    names, outputs = getattr(model, "output_names", None), getattr(model, "outputs", None)
-    if not names or not outputs or output not in names or len(names) != len(outputs):
+    tensors = getattr(model, "outputs", None) or []
+    names = list(getattr(model, "output_names", None) or ())
+    if len(tensors) != 1 and (output not in names or len(names) != len(tensors)):
         return None
-    tensor = outputs[list(names).index(output)]
+    tensor = tensors[0] if len(tensors) == 1 else tensors[names.index(output)]
     if getattr(tensor, "_keras_history", None) is None:
         return None
     if not any(makes_mask(layer) for layer in flat(model)):

@@ -132,16 +132,11 @@ def read_as_logits(reading: Reading, loss: LossReading) -> Iterator[Note]:
         np.allclose(z.sum(preset.axis), 1, rtol=0, atol=1e-3)
     )
     if preset.from_logits and inside and rows:
-        undone = (
-            " In the graph that `fit` compiles TensorFlow takes the logits from before a softmax "
-            "or sigmoid at the end of the model; called eagerly it does not: the numbers differ."
-            if reading.backend == "tensorflow"
-            else ""
-        )
+        undone = _undone(reading, loss)
         found = (
             f"`{loss.output}`: `from_logits=True`, but all {z.size:,} outputs lie in [0, 1]"
             f"{'' if isinstance(preset, _YES_NO) else ' and sum to 1 over the classes'}: they look "
-            f"like probabilities, and are squashed a second time.{undone}"
+            f"like probabilities, and are squashed a second time{undone}."
         )
         remedy = "Leave the activation off the last layer, or use `from_logits=False`."
         yield Note("probabilities-as-logits", found, remedy)
@@ -153,6 +148,31 @@ def read_as_logits(reading: Reading, loss: LossReading) -> Iterator[Note]:
             "clips there is no gradient."
         )
         yield Note("logits-as-probabilities", found, "Use `from_logits=True`.")
+
+
+def activation_replaced(reading: Reading, loss: LossReading) -> Iterator[Note]:
+    """On TensorFlow a cross entropy ignores the model's last activation, and uses its own."""
+    preset = preset_of(loss.loss)
+    if reading.backend != "tensorflow" or not isinstance(preset, _LOGITS) or loss.values is None:
+        return
+    of_outputs = _called(loss, loss.targets)
+    if preset.from_logits or of_outputs is None or np.ndim(loss.values) == 0:
+        return
+    here = float(wide(loss.values).mean())
+    if np.isclose(here, of_outputs, rtol=1e-3, atol=1e-6):
+        return
+    own = "a sigmoid" if isinstance(preset, _YES_NO) else "a softmax"
+    found = (
+        f"`{loss.output}`: on TensorFlow Keras does not compute the loss of the model's outputs. "
+        f"It takes the numbers before the last activation and applies {own} of its own: their mean "
+        f"loss is {number(here)}, that of the outputs {number(of_outputs)}, which is what PyTorch "
+        "and JAX minimize."
+    )
+    remedy = (
+        f"Let the last layer have {own} as its activation, or none and `from_logits=True`; if the "
+        "activation is meant, write the loss as a function of your own."
+    )
+    yield Note("activation-replaced", found, remedy)
 
 
 def nan_under_zero(loss: LossReading) -> Iterator[Note]:
@@ -212,13 +232,27 @@ PER_LOSS = (
     nan_under_zero,
     half_precision,
 )
-BY_BACKEND = (unreduced, read_as_logits)
+BY_BACKEND = (unreduced, read_as_logits, activation_replaced)
 PER_MODEL = (second_dropped,)
 
 
+def _undone(reading: Reading, loss: LossReading) -> str:
+    """Say what TensorFlow makes of an activation before a loss of logits; "" elsewhere."""
+    twice = _called(loss, loss.targets)
+    if twice is None or loss.values is None or np.ndim(loss.values) == 0:
+        return ""
+    here = float(wide(loss.values).mean())
+    if reading.backend != "tensorflow":
+        return f": a mean of {number(here)}"
+    return (
+        f": a mean of {number(twice)} on PyTorch and JAX. TensorFlow takes the logits from before "
+        f"the activation, and gives {number(here)}"
+    )
+
+
 def _outputs(reading: Reading) -> int:
-    names = getattr(reading.model, "output_names", None)
-    return len(names) if names else len({loss.output for loss in reading.losses})
+    tensors = getattr(reading.model, "outputs", None)
+    return len(tensors) if tensors else len(keras.tree.flatten(reading.y))
 
 
 def _name(loss: object) -> str:

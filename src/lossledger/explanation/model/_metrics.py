@@ -36,9 +36,10 @@ class Metric:
 def metrics_of(reading: Reading) -> tuple[Metric, ...]:
     """Return the compiled metrics of outputs that have a loss, with numbers on this batch."""
     compiled = getattr(reading.model, "_compile_metrics", None)
-    outputs = list(getattr(reading.model, "output_names", None) or ())
-    losses = {loss.output: loss for loss in reading.losses}
-    outputs = outputs or list(losses)
+    losses = {loss.output: loss for loss in reversed(reading.losses)}
+    outputs = [loss.output for loss in reading.losses[:1]]
+    if len(getattr(reading.model, "outputs", None) or outputs) > 1:
+        outputs = list(getattr(reading.model, "output_names", None) or ())
     found: list[Metric] = []
     taken: set[str] = set()
     for attribute, weighted in (("_user_metrics", False), ("_user_weighted_metrics", True)):

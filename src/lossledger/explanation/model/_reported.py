@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 
 from lossledger.explanation._parts import Reported
@@ -16,6 +17,7 @@ from lossledger.explanation.model._formulas import (
     reduction_of,
     weighted_sum,
 )
+from lossledger.explanation.model._layers import flat
 from lossledger.explanation.model._metrics import Metric, metrics_of
 from lossledger.explanation.model._reading import LossReading, Reading
 
@@ -156,18 +158,22 @@ def _unweighted(loss: LossReading) -> float | None:
 
 def _act_otherwise(model: Any) -> list[str]:
     """Return the layers that compute something else in training."""
-    from lossledger.explanation.model._layers import flat  # noqa: PLC0415 - Keras' layers
+    return [f"`{x.name}` ({type(x).__name__})" for x in flat(model) if _acts_otherwise(x)]
 
-    found = []
-    for layer in flat(model):
-        try:
-            takes = "training" in inspect.signature(layer.call).parameters
-        except (TypeError, ValueError):
-            takes = True
-        rates = [getattr(layer, n) for n in _RATES if hasattr(layer, n)]
-        if takes and (not rates or any(rates)):
-            found.append(f"`{layer.name}` ({type(layer).__name__})")
-    return found
+
+def _acts_otherwise(layer: Any) -> bool:
+    rates = [getattr(layer, name) for name in _RATES if hasattr(layer, name)]
+    try:
+        takes = "training" in inspect.signature(layer.call).parameters
+    except (TypeError, ValueError):
+        takes = True
+    home = type(layer).__module__
+    if rates or not home.startswith("keras."):
+        return takes and (not rates or any(rates))
+    averages = isinstance(
+        layer, keras.layers.BatchNormalization | keras.layers.SpectralNormalization
+    )
+    return averages or (takes and ".preprocessing." in home)
 
 
 _RATES = ("rate", "dropout", "recurrent_dropout", "stddev")
