@@ -101,7 +101,7 @@ def settings_of(loss: Any) -> dict[str, Any]:
 
 def _values(flow: Flow) -> Step:
     loss = flow.term.loss
-    settings = settings_of(loss) | {"numbers": flow.values}
+    settings = settings_of(loss)
     if not is_of_sums(flow):
         return Step("values", f"one value each: {about(loss)}", flow.left.shape, None, settings)
     over = " ".join(a for a in flow.frame.axes if a not in flow.left.axes)
@@ -117,13 +117,13 @@ def _inner(stage: Stage) -> Step:
         text = f"{stage.reduction} over {over} first"
     if stage.weights:
         text += ", weighted by " + ", ".join(w.name for w in stage.weights)
-    settings = {"over": over, "numbers": stage.cells}
+    settings = {"over": over}
     return Step("inner", text, stage.after.shape, None, settings)
 
 
 def _weighing(weight: Weight, flow: Flow) -> Step:
     array = weight.array
-    settings = {"name": weight.name, "numbers": array}
+    settings = {"name": weight.name, "all": bool((array == 1).all())}
     if weight.is_mask or weight.name == "background":
         kept = int((array != 0).sum())
         what = f"{weight.name} keeps {kept} of {array.size}"
