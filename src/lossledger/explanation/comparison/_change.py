@@ -19,7 +19,6 @@ from lossledger.presets._samples import class_weights
 from lossledger.presets._settings import configurations
 from lossledger.presets.migration import REFUSALS
 
-
 CONSTANT = "constant"
 CHANGES = "changes with the data"
 
@@ -64,7 +63,9 @@ def find(
         if far > within or (off is not None and off > within):
             continue
         cost = _cost(b.known.preset, preset) + (3 if passed else 0)
-        text = f"use {source.name}" + (f", called with {passed}" if passed else "")
+        text = f"replace the second by {source.name}" + (
+            f", called with {passed}" if passed else ""
+        )
         if best is None or cost < best[0]:
             best = (cost, Change(text, found.number, far, off))
     return None if best is None else best[1]
@@ -164,5 +165,3 @@ def _cost(before: AbstractLibraryLoss, after: AbstractLibraryLoss) -> int:
     """Return how many settings differ; names that Keras logs do not count."""
     names = [f.name for f in fields(before) if f.name not in ("name", "dtype")]
     return sum(1 for n in names if repr(getattr(before, n)) != repr(getattr(after, n)))
-
-

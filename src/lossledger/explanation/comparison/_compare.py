@@ -17,7 +17,6 @@ from lossledger.explanation.comparison._change import (
     find,
 )
 from lossledger.explanation.comparison._comparison import Comparison
-from lossledger.explanation.comparison._difference import CLOSE, Difference, first_difference
 from lossledger.explanation.comparison._layouts import Layout, layouts
 from lossledger.explanation.comparison._sides import (
     Reading,
@@ -27,6 +26,7 @@ from lossledger.explanation.comparison._sides import (
     tried,
     with_dtype,
 )
+from lossledger.explanation.criterion._difference import CLOSE, Difference, first_difference
 from lossledger.explanation.criterion._host import Data, data_of, framework_of, into
 from lossledger.explanation.criterion._probe import in_numpy, taken
 from lossledger.explanation.criterion._tests import measure
@@ -64,10 +64,16 @@ def compare(
     Example:
         >>> import numpy as np, lossledger as ll
         >>> torch, keras = ll.presets.torch, ll.presets.keras
-        >>> found = ll.compare(torch.MSELoss(reduction="sum"), keras.MeanSquaredError(),
-        ...                    np.ones((4, 2)), np.zeros((4, 2)))
-        >>> found.factor, found.change.text
-        (0.125, "use keras.MeanSquaredError(reduction='sum')...")
+        >>> found = ll.compare(
+        ...     torch.MSELoss(reduction="sum"),
+        ...     keras.MeanSquaredError(),
+        ...     np.ones((4, 2)),
+        ...     np.zeros((4, 2)),
+        ... )
+        >>> found.factor, found.constant
+        (0.125, 'inverse to the batch size')
+        >>> found.change.text
+        "replace the second by keras.MeanSquaredError(reduction='sum')"
     """
     data = data_of(outputs, targets, sample_weight, mask)
     one = with_dtype(source_of(a, data), data)
@@ -168,7 +174,9 @@ class _Pair:
         equal = far <= self.within and (off is None or off <= self.within)
         deviation = abs(found.number - self.goal.number) / max(1.0, abs(self.goal.number))
         names = (self.a.name, self.b.name, self.goal.number, found.number, deviation, off)
-        undecided = () if off is not None else ("whether gradients agree: one of them has none",)
+        undecided: tuple[str, ...] = ()
+        if off is None:
+            undecided = ("whether gradients agree: one of them has none",)
         if equal:
             return Comparison(
                 *names, equal=True, layout=layout.name, notes=tuple(notes), undecided=undecided
@@ -219,7 +227,7 @@ class _Pair:
         return k if k and rest <= max(self.within, CLOSE) * float(np.abs(mine).max()) else None
 
     def _constant(self, layout: Layout, factor: float | None) -> str:
-        """Say how the factor of the numbers depends on the batch: on a part, and twice the batch."""
+        """Say how the factor depends on the batch: on its parts, and on twice the batch."""
         first = self.data.outputs[0]
         if factor is None or not first.ndim or first.shape[0] < 2:
             return ""
@@ -228,7 +236,9 @@ class _Pair:
         found = [(count, factor)]
         for at in (np.arange(cut), np.arange(cut, count), np.tile(np.arange(count), 2)):
             part = taken(self.data, at)
-            part_pair = _Pair(self.a, self.b, part, self.goal, part.map(lambda x: _like(x, self.given)))
+            part_pair = _Pair(
+                self.a, self.b, part, self.goal, part.map(lambda x: _like(x, self.given))
+            )
             mine = tried(self.a, part_pair.given)
             laid = layout.apply(part)
             theirs = None if laid is None else tried(self.b, part_pair.layed(layout))

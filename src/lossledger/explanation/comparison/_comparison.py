@@ -7,7 +7,7 @@ from typing import Any
 from lossledger.explanation import _show
 from lossledger.explanation._sections import Section, as_html, as_text
 from lossledger.explanation.comparison._change import CHANGES, CONSTANT, Change
-from lossledger.explanation.comparison._difference import Difference
+from lossledger.explanation.criterion._difference import Difference
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,10 +124,11 @@ class Comparison:
         if self.change is None:
             return ()
         slope = "" if self.change.slope is None else f", gradients by {self.change.slope:.1e}"
+        both = f"{_show.number(self.number_a)} and {_show.number(self.change.number)}"
+        text = self.change.text
         return (
-            f"{self.change.text[:1].upper()}{self.change.text[1:]}.",
-            f"Then: {_show.number(self.number_a)} and {_show.number(self.change.number)}; numbers "
-            f"deviate by {self.change.deviation:.1e}{slope}.",
+            f"{text[:1].upper()}{text[1:]}.",
+            f"Then: {both}; numbers deviate by {self.change.deviation:.1e}{slope}.",
         )
 
 

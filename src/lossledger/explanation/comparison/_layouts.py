@@ -71,14 +71,14 @@ class Layout:
 
 
 def _same(name: str = "") -> Move:
-    return Move(name, lambda x: x, lambda g, x: g)
+    return Move(name, lambda x: x, lambda g, _: g)
 
 
 def _moved(name: str, source: int, goal: int) -> Move:
     return Move(
         name,
         lambda x: np.moveaxis(x, source, goal),
-        lambda g, x: np.moveaxis(g, goal, source),
+        lambda g, _: np.moveaxis(g, goal, source),
     )
 
 
@@ -94,8 +94,7 @@ def _domains(axis: int) -> tuple[Move, ...]:
         Move(
             "softmax(outputs)",
             lambda x: _softmax(x, axis),
-            lambda g, x: _softmax(x, axis)
-            * (g - (g * _softmax(x, axis)).sum(axis, keepdims=True)),
+            lambda g, x: _softmax(x, axis) * (g - (g * _softmax(x, axis)).sum(axis, keepdims=True)),
         ),
         Move(
             "sigmoid(outputs)",
@@ -104,8 +103,11 @@ def _domains(axis: int) -> tuple[Move, ...]:
         ),
         Move(
             "log_softmax(outputs)",
-            lambda x: x - x.max(axis, keepdims=True)
-            - np.log(np.exp(x - x.max(axis, keepdims=True)).sum(axis, keepdims=True)),
+            lambda x: (
+                x
+                - x.max(axis, keepdims=True)
+                - np.log(np.exp(x - x.max(axis, keepdims=True)).sum(axis, keepdims=True))
+            ),
             lambda g, x: g - _softmax(x, axis) * g.sum(axis, keepdims=True),
         ),
         Move("log(outputs)", np.log, lambda g, x: g / x),
@@ -116,12 +118,12 @@ def _domains(axis: int) -> tuple[Move, ...]:
 def _forms(axis: int) -> tuple[tuple[str, Callable[[Array, Array], Array | None]], ...]:
     """Return what targets may become, the class axis at `axis`."""
     return (
-        ("", lambda t, o: t),
+        ("", lambda t, _: t),
         ("one-hot targets", lambda t, o: _one_hot(t, o, axis)),
         ("labels for one-hot targets", lambda t, o: _labels(t, o, axis)),
         ("labels with a class axis of length 1", lambda t, o: _expanded(t, o, axis)),
-        ("targets −1 and 1", lambda t, o: 2.0 * t - 1 if set(np.unique(t)) <= {0, 1} else None),
-        ("targets 0 and 1", lambda t, o: (t + 1) / 2.0 if set(np.unique(t)) <= {-1, 1} else None),
+        ("targets −1 and 1", lambda t, _: 2.0 * t - 1 if set(np.unique(t)) <= {0, 1} else None),
+        ("targets 0 and 1", lambda t, _: (t + 1) / 2.0 if set(np.unique(t)) <= {-1, 1} else None),
     )
 
 
@@ -164,9 +166,6 @@ def layouts(data: Data) -> Iterator[Layout]:
             steps = sum(1 for n in (place.name, domain.name, form) if n)
             found.append((steps, Layout(name, place, domain, targets)))
     found.sort(key=lambda pair: pair[0])
-    seen: set[tuple[str, int]] = set()
-    for place, (_, layout) in enumerate(found):
-        key = (layout.name, 0 if not layout.name else place)
-        if key not in seen:
-            seen.add(key)
-            yield layout
+    plain = [layout for _, layout in found if not layout.name]
+    yield from plain[:1]
+    yield from (layout for _, layout in found if layout.name)

@@ -98,7 +98,7 @@ class Source:
         there = data.on_host()
         weights = {"mask": there.mask, "sample_weight": there.sample_weight}
         return tuple(
-            flow_of(t, {n: there.outputs[0] for n in t.outputs}, there.targets, weights)
+            flow_of(t, dict.fromkeys(t.outputs, there.outputs[0]), there.targets, weights)
             for t in self.objective.terms
         )
 

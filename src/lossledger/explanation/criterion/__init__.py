@@ -35,5 +35,5 @@ def explain_criterion(
         return explain_convention(found, convention, data, classes)
     if isinstance(found, Known):
         explained = explain_known(found, thing, data, classes)
-        return replace(explained, elsewhere=elsewhere(found, data, explained.total))
+        return replace(explained, elsewhere=elsewhere(found, data))
     return explain_unknown(found, thing, data, classes)

@@ -93,7 +93,9 @@ def configured(library: str, reads: int) -> list[AbstractLibraryLoss]:
 def _choices(hint: Any, name: str) -> tuple[Any, ...]:
     if name in ("from_logits", "sigmoid", "to_onehot_y"):
         return (True, False)
-    return tuple(v for v in get_args(hint) if v in ("mean", "sum", "batchmean", "sum_over_batch_size"))
+    return tuple(
+        v for v in get_args(hint) if v in ("mean", "sum", "batchmean", "sum_over_batch_size")
+    )
 
 
 def compared(

@@ -7,7 +7,8 @@ from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Mapping, Sequence
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Elsewhere
-from lossledger.explanation.criterion._explain import explain_known, explain_preset
+from lossledger.explanation.criterion._difference import first_difference
+from lossledger.explanation.criterion._explain import explain_known, flows_of, on_batch
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._known import Found, Known
 from lossledger.explanation.criterion._recognize import of_preset
@@ -46,7 +47,7 @@ def explain_convention(
     return explain_known(other, other.preset, data, classes)
 
 
-def elsewhere(known: Known, data: Data, number: float) -> tuple[Elsewhere, ...]:
+def elsewhere(known: Known, data: Data) -> tuple[Elsewhere, ...]:
     """Return a Keras loss's number in every version, its own too; nothing for other losses."""
     preset = known.preset
     if not isinstance(preset, AbstractKeras) or preset.reduction in ("none", None):
@@ -55,13 +56,13 @@ def elsewhere(known: Known, data: Data, number: float) -> tuple[Elsewhere, ...]:
     for name in CONVENTIONS:
         other: float | None = None
         try:
-            there = explain_preset(of_preset(replace(preset, convention=name)), data, None)
+            other_known = of_preset(replace(preset, convention=name))
+            there = flows_of(on_batch(other_known, data))
         except LossLedgerError as error:
             why = f"{error.rule}; {error.found}"
         else:
-            other = there.total
-            below = there.pieces[0].step("denominator")
-            differs = abs(other - number) > 1e-9 * max(1.0, abs(number))
-            why = below.text if differs and below is not None else ""
+            other = sum(f.value * f.loss_weight for f in there)
+            parted = first_difference(flows_of(on_batch(known, data)), there)
+            why = "" if parted is None else parted.of_b
         found.append(Elsewhere(name, VERSIONS[name], other, why))
     return tuple(found)

@@ -87,6 +87,25 @@ def bare(loss: Any) -> Any:
     return loss
 
 
+def options_of(loss: Any) -> str:
+    """Return the options of a loss that are not at their defaults, and the steps before it."""
+    inner, said = bare(loss), []
+    if is_dataclass(inner):
+        for f in fields(inner):
+            value = getattr(inner, f.name)
+            plain = isinstance(value, bool | int | float | str) and f.name != "over"
+            if plain and value != f.default:
+                said.append(f"{f.name}={value!r}")
+    found = f" ({', '.join(said)})" if said else ""
+    while hasattr(loss, "loss"):
+        for name in ("outputs", "targets"):
+            steps = getattr(loss, name, ())
+            if isinstance(steps, tuple) and steps:
+                found += f"; {name} through {', '.join(map(str, steps))} first"
+        loss = loss.loss
+    return found
+
+
 def settings_of(loss: Any) -> dict[str, Any]:
     """Return the options of a loss that are numbers or names, those of its wrappers too."""
     found: dict[str, Any] = {"loss": type(bare(loss)).__name__}
@@ -103,9 +122,15 @@ def _values(flow: Flow) -> Step:
     loss = flow.term.loss
     settings = settings_of(loss)
     if not is_of_sums(flow):
-        return Step("values", f"one value each: {about(loss)}", flow.left.shape, None, settings)
+        return Step(
+            "values",
+            f"one value each: {about(loss)}{options_of(loss)}",
+            flow.left.shape,
+            None,
+            settings,
+        )
     over = " ".join(a for a in flow.frame.axes if a not in flow.left.axes)
-    text = f"sums over {over}, one value a cell: {about(loss)}"
+    text = f"sums over {over}, one value a cell: {about(loss)}{options_of(loss)}"
     return Step("values", text, flow.left.shape, None, settings)
 
 
@@ -256,5 +281,3 @@ def _count(stage: Stage) -> str:
 
 def _one(array: Array | None) -> float | None:
     return None if array is None else float(np.asarray(array))
-
-
