@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One term on one batch, stage by stage: the arrays that an explanation puts into words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from lossledger.engines import Watch, prepare, run
 from lossledger.frames import Frame
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.objective import match
-from lossledger.reductions import AbstractReduction
+from lossledger.reductions import AbstractReduction, Chain, Sum
 from lossledger.statistics import SumStatistic
 from lossledger.term import Term
 from lossledger.weighting import Factor, enters, masses
@@ -111,6 +111,8 @@ class Flow:
 
 def flow_of(term: Term, outputs: Any, targets: Any, weights: Mapping[str, Any]) -> Flow:
     """Run a term on arrays of NumPy and keep every stage."""
+    if not term.reduction.stages:  # one cell is left: it is the number
+        term = replace(term, reduction=Chain((Sum(),)))
     call = match((term,), (), (), outputs, targets, {"element_weight": None, **weights}, {})
     watch = Watch(call.xp)
     arrays = tuple(call.outputs[n] for n in term.outputs)

@@ -48,7 +48,10 @@ def steps_of(flow: Flow) -> tuple[Step, ...]:
         within = {"class_weight": flow.within.tolist()}
         found.append(Step("weights", text, settings=within))
     last = flow.last
-    if last.numerator is not None:
+    if last.numerator is not None and not last.before.axes:
+        text = "the one cell there is"
+        found.append(Step("numerator", text, (), _one(last.numerator)))
+    elif last.numerator is not None:
         text = f"numerator: Σ of the {_count(last)} {_what(flow)}{_times(last)}"
         found.append(Step("numerator", text, last.after.shape, _one(last.numerator)))
     else:
@@ -170,7 +173,7 @@ def _below(flow: Flow) -> Step:
     settings = {"denominator": kind, "reduction": type(stage.reduction).__name__}
     amount = _one(stage.denominator)
     if isinstance(stage.reduction, Sum):
-        text = "denominator: none, the sum is the number"
+        text = f"denominator: none, the {'sum' if stage.before.axes else 'cell'} is the number"
     elif isinstance(kind, str):
         text = f"denominator: {_counted(kind, stage, flow)}"
     elif isinstance(kind, int | float):
@@ -231,6 +234,8 @@ def _symbols(stage: Stage, inside: str) -> str:
     inside = f"({inside})" if " / " in inside else inside
     top = "".join(_letter(w) + "·" for w in stage.weights if w.above) + inside
     reduction = stage.reduction
+    if not stage.before.axes:
+        return inside
     if isinstance(reduction, Sum):
         return f"Σ{where} {top}"
     if type(reduction).__name__ == "OffsetMean":
