@@ -2,14 +2,31 @@
 """Criteria of every library that is recognized, each with a batch that it takes."""
 
 import functools
+import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional
 
 WEIGHT = torch.tensor([1.0, 2.0, 5.0])
+
+
+def states() -> tuple[object, ...]:
+    """Return the state of every generator that a criterion might draw from."""
+    theirs = np.random.get_state()[1]  # noqa: NPY002 - the user's own state
+    return (
+        torch.random.get_rng_state().numpy().tobytes(),
+        theirs.tobytes(),
+        repr(random.getstate()).encode(),
+    )
+
+
+def drawn() -> float:
+    """Return a number from NumPy's own generator, and one from Python's."""
+    return float(np.random.rand()) + random.random()  # noqa: NPY002 - as users do
 
 
 class Batches:
@@ -26,7 +43,7 @@ class Batches:
         self.shares = torch.sigmoid(self.logits)
         self.image = torch.randn(2, 3, 4, 4, generator=draw)
         self.plane = torch.randint(0, 3, (2, 1, 4, 4), generator=draw)
-        self.hot = F.one_hot(self.plane[:, 0], 3).movedim(-1, 1).float()
+        self.hot = functional.one_hot(self.plane[:, 0], 3).movedim(-1, 1).float()
         self.lists = torch.tensor([[0, -1, 1]] * 6)
 
 
@@ -61,25 +78,25 @@ def torch_functions() -> Iterator[tuple[Any, Any, Any]]:
     b = Batches()
     z, y, p = b.logits, b.yes, b.shares
     bind = functools.partial
-    yield bind(F.cross_entropy, weight=WEIGHT, label_smoothing=0.2), z, b.labels
-    yield F.nll_loss, z.log_softmax(1), b.labels
-    yield F.binary_cross_entropy, p, y
-    yield bind(F.binary_cross_entropy_with_logits, pos_weight=WEIGHT), z, y
-    yield bind(F.l1_loss, size_average=False), z, y
-    yield F.mse_loss, z, y
-    yield bind(F.smooth_l1_loss, beta=0.3), z, y
-    yield bind(F.huber_loss, delta=0.3, reduction="sum"), z, y
-    yield bind(F.poisson_nll_loss, log_input=False), p, y
-    yield F.gaussian_nll_loss, (z, p), y
-    yield bind(F.kl_div, reduction="sum"), z.log_softmax(1), p
-    yield F.hinge_embedding_loss, z, b.signs
-    yield F.multilabel_margin_loss, z, b.lists
-    yield F.soft_margin_loss, z, b.signs
-    yield F.multilabel_soft_margin_loss, z, y
-    yield F.cosine_embedding_loss, (z, p), b.signs[:, 0]
-    yield bind(F.margin_ranking_loss, margin=0.2), (z, p), b.signs
-    yield bind(F.multi_margin_loss, margin=0.5), z, b.inside
-    yield bind(F.triplet_margin_loss, margin=0.5, p=1), (z, p, y), None
+    yield bind(functional.cross_entropy, weight=WEIGHT, label_smoothing=0.2), z, b.labels
+    yield functional.nll_loss, z.log_softmax(1), b.labels
+    yield functional.binary_cross_entropy, p, y
+    yield bind(functional.binary_cross_entropy_with_logits, pos_weight=WEIGHT), z, y
+    yield bind(functional.l1_loss, size_average=False), z, y
+    yield functional.mse_loss, z, y
+    yield bind(functional.smooth_l1_loss, beta=0.3), z, y
+    yield bind(functional.huber_loss, delta=0.3, reduction="sum"), z, y
+    yield bind(functional.poisson_nll_loss, log_input=False), p, y
+    yield functional.gaussian_nll_loss, (z, p), y
+    yield bind(functional.kl_div, reduction="sum"), z.log_softmax(1), p
+    yield functional.hinge_embedding_loss, z, b.signs
+    yield functional.multilabel_margin_loss, z, b.lists
+    yield functional.soft_margin_loss, z, b.signs
+    yield functional.multilabel_soft_margin_loss, z, y
+    yield functional.cosine_embedding_loss, (z, p), b.signs[:, 0]
+    yield bind(functional.margin_ranking_loss, margin=0.2), (z, p), b.signs
+    yield bind(functional.multi_margin_loss, margin=0.5), z, b.inside
+    yield bind(functional.triplet_margin_loss, margin=0.5, p=1), (z, p, y), None
 
 
 def monai_losses() -> Iterator[tuple[Any, Any, Any]]:

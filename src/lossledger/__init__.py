@@ -56,7 +56,12 @@ __all__ = [
 ]
 
 _ON_FIRST_USE = ("jax", "keras", "presets", "scaling", "torch")
-_NAMES_ON_FIRST_USE = {"Explanation": "explanation", "explain": "explanation"}
+_NAMES_ON_FIRST_USE = {
+    "Comparison": "explanation",
+    "Explanation": "explanation",
+    "compare": "explanation",
+    "explain": "explanation",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,10 +5,14 @@ import argparse
 import json
 import sys
 from dataclasses import fields
+from pathlib import Path
+from typing import Any
 
 from lossledger import __version__
 from lossledger._errors import LossLedgerError
 from lossledger._typing import Sequence
+
+_TARGET = "module:name, file.py:name, or a preset such as 'torch.MSELoss()'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,8 +44,26 @@ def _parser() -> argparse.ArgumentParser:
     migrate.add_argument("--to", required=True, metavar="LIBRARY", help="e.g. keras")
     migrate.add_argument("--json", action="store_true", help="write JSON")
     migrate.set_defaults(run=_migrate)
+    explain = commands.add_parser("explain", help="say how a loss makes its number")
+    explain.add_argument("target", help=_TARGET)
+    _add_data(explain)
+    explain.set_defaults(run=_explain)
+    compare = commands.add_parser("compare", help="say where two losses part")
+    compare.add_argument("first", help=_TARGET)
+    compare.add_argument("second", help="likewise")
+    _add_data(compare)
+    compare.set_defaults(run=_compare)
     _add_scale(commands.add_parser("scale", help="convert settings: sum or mean, batch size"))
     return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    """Add where data come from and where the answer goes; without data a batch is drawn."""
+    parser.add_argument("--outputs", metavar="FILE.npy", help="what the network gave")
+    parser.add_argument("--targets", metavar="FILE.npy", help="what it should have given")
+    parser.add_argument("--data", metavar="MODULE:NAME", help="(outputs, targets), or a function")
+    parser.add_argument("--json", action="store_true", help="write JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a page")
 
 
 def _add_scale(scale: argparse.ArgumentParser) -> None:
@@ -91,6 +113,32 @@ def _migrate(options: argparse.Namespace) -> int:
     found = migrate(options.loss, options.to)
     print(json.dumps(found.to_dict(), indent=2) if options.json else found)
     return 0 if found.equal else 1
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from lossledger.explanation import command  # noqa: PLC0415 - loads all presets
+
+    found = command.explained(options.target, options.outputs, options.targets, options.data)
+    _shown(found, options)
+    return 1 if command.has_findings(found) else 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from lossledger.explanation import command  # noqa: PLC0415 - loads all presets
+
+    names = options.first, options.second
+    found = command.compared(*names, options.outputs, options.targets, options.data)
+    _shown(found, options)
+    return 0 if found.equal else 1
+
+
+def _shown(found: Any, options: argparse.Namespace) -> None:
+    """Write an answer as text or JSON, and as a page if one is asked for."""
+    from lossledger.explanation.command import page  # noqa: PLC0415 - loads all presets
+
+    if options.html is not None:
+        Path(options.html).write_text(page(options.command, found.sections()), encoding="utf-8")
+    print(json.dumps(found.to_dict(), indent=2, default=str) if options.json else found)
 
 
 def _scale(options: argparse.Namespace) -> int:

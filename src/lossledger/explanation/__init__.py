@@ -12,9 +12,13 @@ from lossledger.explanation._parts import (
     Reported,
     Step,
 )
+from lossledger.explanation.comparison import Change, Comparison, Difference, compare
 
 __all__ = [
     "STAGES",
+    "Change",
+    "Comparison",
+    "Difference",
     "Elsewhere",
     "Explanation",
     "Extra",
@@ -22,5 +26,6 @@ __all__ = [
     "Piece",
     "Reported",
     "Step",
+    "compare",
     "explain",
 ]

@@ -30,7 +30,7 @@ class Answer:
     @property
     def reduced(self) -> bool:
         """Whether it is one number."""
-        return self.array.ndim == 0
+        return bool(self.array.ndim == 0)
 
     @property
     def resolution(self) -> float:

@@ -93,7 +93,9 @@ def configured(library: str, reads: int) -> list[AbstractLibraryLoss]:
 def _choices(hint: Any, name: str) -> tuple[Any, ...]:
     if name in ("from_logits", "sigmoid", "to_onehot_y"):
         return (True, False)
-    return tuple(v for v in get_args(hint) if v in ("mean", "sum", "batchmean", "sum_over_batch_size"))
+    return tuple(
+        v for v in get_args(hint) if v in ("mean", "sum", "batchmean", "sum_over_batch_size")
+    )
 
 
 def compared(
@@ -138,12 +140,15 @@ def _apart(mine: Sequence[Array], theirs: Sequence[Array], factor: float) -> flo
     return worst
 
 
-def factor_in_words(factor: float, data: Data) -> str:
-    """Return a factor as a size of the data where it is one."""
+def factor_in_words(factor: float, data: Data, batch: bool = True) -> str:
+    """Return a factor as a size of the data where it is one; `batch` if it may be of the batch."""
     shape = tuple(data.outputs[0].shape)
-    sizes = {"the number of samples": shape[0], "the number of elements": math.prod(shape)}
+    sizes = {}
+    if batch and shape:
+        sizes = {"the number of samples": shape[0], "the number of elements": math.prod(shape)}
     if len(shape) > 1:
         sizes["the length of axis 1"] = shape[1]
+        sizes["the number of elements of a sample"] = math.prod(shape[1:])
     for name, size in sizes.items():
         if size > 1 and abs(factor - size) < 1e-4 * size:
             return name

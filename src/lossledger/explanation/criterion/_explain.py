@@ -43,7 +43,9 @@ def explain_preset(known: Known, data: Data, classes: Sequence[str] | None) -> E
     """Explain a preset on the data in float64; an array by its sum."""
     batch = on_batch(known, data, classes)
     _, ledger = Objective(*batch.terms)(batch.outputs, batch.targets, **batch.weights)
-    notes = [Note("library", note, "Nothing, if that is what is meant.") for note in known.preset.notes]
+    notes = [
+        Note("library", note, "Nothing, if that is what is meant.") for note in known.preset.notes
+    ]
     return Explanation(
         known.spelled,
         known.framework,
@@ -81,9 +83,7 @@ def flows_of(batch: OnBatch) -> tuple[Flow, ...]:
 def pieces_of(known: Known, flows: Sequence[Flow]) -> tuple[Piece, ...]:
     """Return one piece for each part of a preset."""
     several = len(flows) > 1
-    return tuple(
-        piece_of(f, "outputs", f.term.name if several else known.spelled) for f in flows
-    )
+    return tuple(piece_of(f, "outputs", f.term.name if several else known.spelled) for f in flows)
 
 
 def explain_objective(
@@ -130,7 +130,9 @@ def _flow_in(
     objective: Objective, term: Term, outputs: Tree, targets: Tree, weights: dict[str, Any]
 ) -> Flow:
     given = {"element_weight": None, **weights}
-    call = match(objective.terms, objective.skip, objective.output_names, outputs, targets, given, {})
+    call = match(
+        objective.terms, objective.skip, objective.output_names, outputs, targets, given, {}
+    )
     mine = {n: call.outputs[n] for n in term.outputs}
     goal = None if term.target is None else {term.target: call.targets[term.target]}
     return flow_of(term, mine, goal, weights)

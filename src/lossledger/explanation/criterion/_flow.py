@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One term on one batch, stage by stage: the arrays that an explanation puts into words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from lossledger.engines import Watch, prepare, run
 from lossledger.frames import Frame
 from lossledger.losses import AbstractOverlapLoss
 from lossledger.objective import match
-from lossledger.reductions import AbstractReduction
+from lossledger.reductions import AbstractReduction, Chain, Sum
 from lossledger.statistics import SumStatistic
 from lossledger.term import Term
 from lossledger.weighting import Factor, enters, masses
@@ -111,6 +111,8 @@ class Flow:
 
 def flow_of(term: Term, outputs: Any, targets: Any, weights: Mapping[str, Any]) -> Flow:
     """Run a term on arrays of NumPy and keep every stage."""
+    if not term.reduction.stages:  # one cell is left: it is the number
+        term = replace(term, reduction=Chain((Sum(),)))
     call = match((term,), (), (), outputs, targets, {"element_weight": None, **weights}, {})
     watch = Watch(call.xp)
     arrays = tuple(call.outputs[n] for n in term.outputs)
@@ -121,7 +123,7 @@ def flow_of(term: Term, outputs: Any, targets: Any, weights: Mapping[str, Any]) 
     pooled: tuple[Weight, ...] = ()
     if overlap is not None:
         inside = tuple(f for f in factors if f not in overlap.later)
-        pooled = tuple(_weight(call.xp, f, prepared.frame, keys) for f in inside)
+        pooled = _weights(call.xp, inside, prepared.frame, keys)
         factors, keys = overlap.later, {}
     stages = []
     for step in ran.evaluated.steps:
@@ -129,7 +131,7 @@ def flow_of(term: Term, outputs: Any, targets: Any, weights: Mapping[str, Any]) 
         keep = step.stage.keep(before.axes)
         here = tuple(f for f in factors if enters(f, before, keys, keep))
         factors = tuple(f for f in factors if f not in here)
-        entering = tuple(_weight(call.xp, f, before, keys) for f in here)
+        entering = _weights(call.xp, here, before, keys)
         stages.append(_stage(step, before, after, entering))
         keys = {n: k for n, k in keys.items() if all(a in after.axes for a in k.axes)}
     values = ran.values if overlap is None else overlap.cells
@@ -148,6 +150,15 @@ def flow_of(term: Term, outputs: Any, targets: Any, weights: Mapping[str, Any]) 
 
 def _sums(overlap: Any) -> dict[str, Array]:
     return {n: np.asarray(s) for n, s in overlap.statistic.by_name().items()}
+
+
+def _weights(
+    xp: Any, factors: tuple[Factor, ...], frame: Frame, keys: Mapping[str, Any]
+) -> tuple[Weight, ...]:
+    """Return what enters a stage, without labels to ignore that do not occur."""
+    found = [_weight(xp, f, frame, keys) for f in factors]
+    idle = ("ignore_index", "present")
+    return tuple(w for w in found if w.name not in idle or not (w.array == 1).all())
 
 
 def _weight(xp: Any, factor: Factor, frame: Frame, keys: Mapping[str, Any]) -> Weight:

@@ -135,8 +135,7 @@ def untouched(thing: Any) -> Iterator[None]:
     parts = () if module is None else tuple(module.modules())
     attributes = [dict(vars(part)) for part in parts]
     buffers = [
-        {n: (b, b.detach().clone()) for n, b in part.named_buffers(recurse=False)}
-        for part in parts
+        {n: (b, b.detach().clone()) for n, b in part.named_buffers(recurse=False)} for part in parts
     ]
     try:
         yield

@@ -17,7 +17,8 @@ _READER = "lossledger.explanation.model._presets"
 def recognize(thing: Any) -> Found | None:
     """Return what a loss of Keras is; None if it is none of Keras'."""
     library = sys.modules.get("keras")
-    if library is None or not hasattr(library, "losses") or find_spec(_READER) is None:
+    absent = library is None or not hasattr(library, "losses") or find_spec(_READER) is None
+    if absent or isinstance(thing, str | dict | type):
         return None
     preset = import_module(_READER).preset_of(thing)
     if preset is None:

@@ -89,9 +89,7 @@ def _parts(data: Data) -> tuple[Any, ...]:
 def _torch(call: Callable[..., Any], data: Data) -> tuple[Array, ...] | None:
     torch = sys.modules["torch"]
     with torch.enable_grad():
-        leaves = tuple(
-            o.requires_grad_() if o.is_floating_point() else o for o in data.outputs
-        )
+        leaves = tuple(o.requires_grad_() if o.is_floating_point() else o for o in data.outputs)
         value = call(*_parts(replace(data, outputs=leaves)))
         floats = [o for o in leaves if o.requires_grad]
         if not floats or not getattr(value, "requires_grad", False):
@@ -125,6 +123,7 @@ def _tensorflow(call: Callable[..., Any], data: Data) -> tuple[Array, ...] | Non
 
 def taken(data: Data, at: Array, axis: int = 0, matched: int | None = 0) -> Data:
     """Return data with the places `at` along an axis of the outputs and of the targets."""
+
     def chosen(array: Array, place: int | None) -> Array:
         return array if array is None or place is None else np.take(array, at, axis=place)
 

@@ -3,7 +3,6 @@
 
 from typing import Any
 
-from lossledger._errors import MatchError
 from lossledger._typing import Array
 from lossledger.explanation.criterion import _images, _keras, _optax, _torch
 from lossledger.explanation.criterion._known import Found, Known, Unknown, spelling
@@ -17,10 +16,10 @@ _READERS = (
 )
 
 
-def recognize(thing: Any, convention: str | None = None) -> Found:
+def recognize(thing: Any) -> Found:
     """Return the preset that a criterion is, or why there is none."""
     if isinstance(thing, AbstractLibraryLoss):
-        return _preset(thing)
+        return of_preset(thing)
     for reader in _READERS:
         found = reader(thing)
         if found is not None:
@@ -28,7 +27,9 @@ def recognize(thing: Any, convention: str | None = None) -> Found:
     return Unknown("it is not one of the losses that are recognized")
 
 
-def _preset(preset: AbstractLibraryLoss) -> Known:
+def of_preset(preset: AbstractLibraryLoss) -> Known:
+    """Return a preset as what it stands for: it is called itself."""
+
     def call(
         outputs: tuple[Array, ...], targets: Array, sample_weight: Array, mask: Array
     ) -> Array:

@@ -42,7 +42,7 @@ def measure(probe: Probe, data: Data, value: float, tolerance: float) -> Measure
     if value == 0:
         undecided.append("how it is reduced: it is 0 on this data, and 0 repeated is 0")
         return Measured(_dead(probe, data, undecided), tuple(undecided), "other")
-    for step in (_scale(probe, data, value, near), _shift(probe, data, value, near)):
+    for step in (_scale(probe, data, value), _shift(probe, data, value, near)):
         steps += [] if step is None else [step]
     steps += _axes(probe, data, value, near, undecided)
     steps += _dead(probe, data, undecided)
@@ -72,7 +72,7 @@ def number(probe: Probe, data: Data) -> float | None:
     return float(found.array) if found.reduced else None
 
 
-def matching(data: Data, axis: int) -> int | None | str:
+def matching(data: Data, axis: int) -> int | str | None:
     """Return the axis of the targets that goes with one of the outputs; None if none does.
 
     Returns a reason where two readings are possible.
@@ -121,9 +121,7 @@ def _batch(
     return kind, [step, split]
 
 
-def _split(
-    probe: Probe, data: Data, value: float, kind: str, near: _Near
-) -> tuple[str, Step]:
+def _split(probe: Probe, data: Data, value: float, kind: str, near: _Near) -> tuple[str, Step]:
     """Split off the first third, and see how the parts make the whole."""
     count = int(data.outputs[0].shape[0])
     cut = max(1, count // 3)
@@ -134,7 +132,9 @@ def _split(
     one, two = (float(p) for p in parts if p is not None)
     sizes = f"parts of {cut} and {count - cut} samples"
     if kind == "sum" and near(one + two, value):
-        return kind, Step("denominator", f"{sizes}: they add up to the whole", settings={"parts": "add up"})
+        return kind, Step(
+            "denominator", f"{sizes}: they add up to the whole", settings={"parts": "add up"}
+        )
     if kind == "mean" and near((cut * one + (count - cut) * two) / count, value):
         text = f"{sizes}: the mean of the parts, weighted by samples, is the whole"
         return kind, Step("denominator", text, settings={"parts": "by samples"})
@@ -177,9 +177,7 @@ def _factor(mine: Array, goal: Array) -> float | None:
     return k if rest <= 1e-3 * float(np.abs(goal).max(initial=0.0)) else None
 
 
-def _axes(
-    probe: Probe, data: Data, value: float, near: _Near, undecided: list[str]
-) -> list[Step]:
+def _axes(probe: Probe, data: Data, value: float, near: _Near, undecided: list[str]) -> list[Step]:
     """Repeat along every other axis."""
     steps = []
     first = data.outputs[0]
@@ -207,14 +205,16 @@ def _axes(
     return steps
 
 
-def _scale(probe: Probe, data: Data, value: float, near: _Near) -> Step | None:
+def _scale(probe: Probe, data: Data, value: float) -> Step | None:
     """Say of which degree it is in outputs and targets together, if it is of one."""
     if not all(a.dtype.kind == "f" for a in (*data.outputs, data.targets) if a is not None):
         return None
     grown = [number(probe, _times(data, factor)) for factor in (0.5, 0.25)]
     if None in grown or not all(grown):
         return None
-    degrees = [float(np.log(g / value) / np.log(f)) for g, f in zip(grown, (0.5, 0.25), strict=True) if g]
+    degrees = [
+        float(np.log(g / value) / np.log(f)) for g, f in zip(grown, (0.5, 0.25), strict=True) if g
+    ]
     if abs(degrees[0] - degrees[1]) > 1e-3 or any(not np.isfinite(d) for d in degrees):
         return None
     text = f"outputs and targets times s: the number times s^{degrees[0]:.3g}"

@@ -48,7 +48,10 @@ def steps_of(flow: Flow) -> tuple[Step, ...]:
         within = {"class_weight": flow.within.tolist()}
         found.append(Step("weights", text, settings=within))
     last = flow.last
-    if last.numerator is not None:
+    if last.numerator is not None and not last.before.axes:
+        text = "the one cell there is"
+        found.append(Step("numerator", text, (), _one(last.numerator)))
+    elif last.numerator is not None:
         text = f"numerator: Σ of the {_count(last)} {_what(flow)}{_times(last)}"
         found.append(Step("numerator", text, last.after.shape, _one(last.numerator)))
     else:
@@ -87,6 +90,25 @@ def bare(loss: Any) -> Any:
     return loss
 
 
+def options_of(loss: Any) -> str:
+    """Return the options of a loss that are not at their defaults, and the steps before it."""
+    inner, said = bare(loss), []
+    if is_dataclass(inner):
+        for f in fields(inner):
+            value = getattr(inner, f.name)
+            plain = isinstance(value, bool | int | float | str) and f.name != "over"
+            if plain and value != f.default:
+                said.append(f"{f.name}={value!r}")
+    found = f" ({', '.join(said)})" if said else ""
+    while hasattr(loss, "loss"):
+        for name in ("outputs", "targets"):
+            steps = getattr(loss, name, ())
+            if isinstance(steps, tuple) and steps:
+                found += f"; {name} through {', '.join(map(str, steps))} first"
+        loss = loss.loss
+    return found
+
+
 def settings_of(loss: Any) -> dict[str, Any]:
     """Return the options of a loss that are numbers or names, those of its wrappers too."""
     found: dict[str, Any] = {"loss": type(bare(loss)).__name__}
@@ -101,11 +123,17 @@ def settings_of(loss: Any) -> dict[str, Any]:
 
 def _values(flow: Flow) -> Step:
     loss = flow.term.loss
-    settings = settings_of(loss) | {"numbers": flow.values}
+    settings = settings_of(loss)
     if not is_of_sums(flow):
-        return Step("values", f"one value each: {about(loss)}", flow.left.shape, None, settings)
+        return Step(
+            "values",
+            f"one value each: {about(loss)}{options_of(loss)}",
+            flow.left.shape,
+            None,
+            settings,
+        )
     over = " ".join(a for a in flow.frame.axes if a not in flow.left.axes)
-    text = f"sums over {over}, one value a cell: {about(loss)}"
+    text = f"sums over {over}, one value a cell: {about(loss)}{options_of(loss)}"
     return Step("values", text, flow.left.shape, None, settings)
 
 
@@ -117,13 +145,13 @@ def _inner(stage: Stage) -> Step:
         text = f"{stage.reduction} over {over} first"
     if stage.weights:
         text += ", weighted by " + ", ".join(w.name for w in stage.weights)
-    settings = {"over": over, "numbers": stage.cells}
+    settings = {"over": over}
     return Step("inner", text, stage.after.shape, None, settings)
 
 
 def _weighing(weight: Weight, flow: Flow) -> Step:
     array = weight.array
-    settings = {"name": weight.name, "numbers": array}
+    settings = {"name": weight.name, "all": bool((array == 1).all())}
     if weight.is_mask or weight.name == "background":
         kept = int((array != 0).sum())
         what = f"{weight.name} keeps {kept} of {array.size}"
@@ -145,7 +173,7 @@ def _below(flow: Flow) -> Step:
     settings = {"denominator": kind, "reduction": type(stage.reduction).__name__}
     amount = _one(stage.denominator)
     if isinstance(stage.reduction, Sum):
-        text = "denominator: none, the sum is the number"
+        text = f"denominator: none, the {'sum' if stage.before.axes else 'cell'} is the number"
     elif isinstance(kind, str):
         text = f"denominator: {_counted(kind, stage, flow)}"
     elif isinstance(kind, int | float):
@@ -206,6 +234,8 @@ def _symbols(stage: Stage, inside: str) -> str:
     inside = f"({inside})" if " / " in inside else inside
     top = "".join(_letter(w) + "·" for w in stage.weights if w.above) + inside
     reduction = stage.reduction
+    if not stage.before.axes:
+        return inside
     if isinstance(reduction, Sum):
         return f"Σ{where} {top}"
     if type(reduction).__name__ == "OffsetMean":
@@ -256,5 +286,3 @@ def _count(stage: Stage) -> str:
 
 def _one(array: Array | None) -> float | None:
     return None if array is None else float(np.asarray(array))
-
-

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The change that makes the second loss equal to the first: tried on the data, then told."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from lossledger._typing import Array, Sequence
+from lossledger.explanation.comparison._layouts import Layout
+from lossledger.explanation.comparison._sides import Reading, Source, tried
+from lossledger.explanation.criterion._candidates import configured, factor_in_words
+from lossledger.explanation.criterion._host import Data
+from lossledger.explanation.criterion._known import spelling
+from lossledger.presets._base import AbstractLibraryLoss
+from lossledger.presets._registry import library_of
+from lossledger.presets._samples import class_weights
+from lossledger.presets._settings import configurations
+from lossledger.presets.migration import REFUSALS
+
+CONSTANT = "constant"
+CHANGES = "changes with the data"
+
+
+@dataclass(frozen=True)
+class Change:
+    """What makes the second loss equal to the first on this data.
+
+    Attributes:
+        text: What to do, as code where it is code.
+        number: What the second gives then.
+        deviation: Of the numbers, relative.
+        slope: Of the gradients, relative to the largest; None if there is none.
+    """
+
+    text: str
+    number: float
+    deviation: float
+    slope: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain numbers and strings."""
+        return dict(vars(self))
+
+
+def find(
+    a: Source, b: Source, data: Data, goal: Reading, layout: Layout, within: float
+) -> Change | None:
+    """Return the change of fewest settings that was found, or a factor; None for neither."""
+    laid = layout.apply(data)
+    if laid is None or b.known is None:
+        return None
+    best: tuple[int, Change] | None = None
+    for preset, weight, passed in _options(a, b.known.preset, laid):
+        known = replace(b.known, preset=preset)
+        source = Source(spelling(preset), known, None, None)
+        given = laid if weight is None else replace(laid, sample_weight=weight)
+        found = tried(source, given)
+        if found is None:
+            continue
+        far, off = apart(found, goal, 1.0, layout, data)
+        if far > within or (off is not None and off > within):
+            continue
+        cost = _cost(b.known.preset, preset) + (3 if passed else 0)
+        text = f"replace the second by {source.name}" + (
+            f", called with {passed}" if passed else ""
+        )
+        if best is None or cost < best[0]:
+            best = (cost, Change(text, found.number, far, off))
+    return None if best is None else best[1]
+
+
+def by_factor(
+    number: Reading, goal: Reading, factor: float | None, layout: Layout, data: Data, constant: str
+) -> Change | None:
+    """Return the factor that makes both equal, if number and gradient have the same."""
+    if factor is None or not factor:
+        return None
+    far, off = apart(number, goal, 1 / factor, layout, data)
+    words = factor_in_words(1 / factor, data, batch=constant != CONSTANT)
+    if constant == CHANGES:
+        words = f"{1 / factor:.6g}, on this batch alone"
+    return Change(f"multiply the second by {words}", number.number / factor, far, off)
+
+
+def apart(
+    found: Reading, goal: Reading, factor: float, layout: Layout, data: Data
+) -> tuple[float, float | None]:
+    """Return the deviation of numbers and of gradients, the second times a factor."""
+    size = max(abs(goal.number), 1e-12)
+    far = abs(factor * found.number - goal.number) / size
+    if found.slopes is None or goal.slopes is None:
+        return far, None
+    back = layout.back(found.slopes, _host(data))
+    worst = 0.0
+    for mine, theirs in zip(back, goal.slopes, strict=True):
+        if mine.shape != theirs.shape:
+            return far, float("inf")
+        largest = max(float(np.abs(theirs).max(initial=0.0)), 1e-12)
+        worst = max(worst, float(np.abs(factor * mine - theirs).max(initial=0.0)) / largest)
+    return far, worst
+
+
+def _host(data: Data) -> Data:
+    return data.on_host()
+
+
+def _options(
+    a: Source, preset: AbstractLibraryLoss, data: Data
+) -> Iterator[tuple[AbstractLibraryLoss, Array | None, str]]:
+    """Yield settings of the second loss that may mean the first's."""
+    found = list(_own(preset))
+    weights: Sequence[float] | None = None
+    if a.known is not None:
+        try:
+            found += configurations(type(preset), a.known.preset)
+        except REFUSALS:
+            found = list(found)
+        weights = class_weights(a.known.preset)
+        found += [one for kept in found[:40] for one in _own(kept)]
+    else:
+        reads = len(data.outputs)
+        own = [p for p in configured(library_of(preset), reads) if type(p) is type(preset)]
+        found += own
+    labels = data.targets is not None and data.targets.dtype.kind in "iu"
+    by_label = None
+    if weights is not None and labels and np.ndim(weights) == 1:
+        row = np.asarray(weights, np.float64)
+        inside = (data.targets >= 0) & (data.targets < len(row))
+        by_label = np.where(inside, row[np.where(inside, data.targets, 0)], 0.0)
+    seen: set[str] = set()
+    for each in found:
+        if repr(each) in seen:
+            continue
+        seen.add(repr(each))
+        yield each, None, ""
+        if by_label is not None:
+            yield each, by_label, "sample_weight=weight[labels]"
+
+
+def _own(preset: AbstractLibraryLoss) -> Iterator[AbstractLibraryLoss]:
+    """Yield a preset with its own settings, one or two of the usual suspects changed."""
+    names = {f.name for f in fields(preset) if f.init}
+    choices: dict[str, tuple[Any, ...]] = {
+        "reduction": (
+            "mean", "sum", "sum_over_batch_size", "mean_with_sample_weight", "batchmean",
+            "weighted_sum", "weighted_mean", "weighted_sum_over_batch_size",
+            "weighted_sum_by_nonzero_weights",
+        ),
+        "convention": ("keras3", "keras2.11", "keras2.3", "keras1"),
+        "from_logits": (True, False),
+    }  # fmt: skip
+    own = {n: (getattr(preset, n), *v) for n, v in choices.items() if n in names}
+    options = [{n: v} for n, values in own.items() for v in values]
+    pairs = [{**x, **y} for x in options for y in options if {*x} != {*y}]
+    for chosen in [{}, *options, *pairs]:
+        try:
+            yield replace(preset, **chosen)
+        except REFUSALS:
+            continue
+
+
+def _cost(before: AbstractLibraryLoss, after: AbstractLibraryLoss) -> int:
+    """Return how many settings differ; names that Keras logs do not count."""
+    names = [f.name for f in fields(before) if f.name not in ("name", "dtype")]
+    return sum(1 for n in names if repr(getattr(before, n)) != repr(getattr(after, n)))

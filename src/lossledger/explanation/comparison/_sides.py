@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thing to compare: its number and gradient in float64, on any part of the data."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lossledger._array import library_of
+from lossledger._errors import LossLedgerError, MatchError
+from lossledger._typing import Array
+from lossledger.explanation.criterion._call import Answer, called
+from lossledger.explanation.criterion._explain import flows_of, on_batch
+from lossledger.explanation.criterion._flow import Flow, flow_of
+from lossledger.explanation.criterion._host import Data, framework_of, host
+from lossledger.explanation.criterion._known import Known
+from lossledger.explanation.criterion._probe import Probe, probe_of
+from lossledger.explanation.criterion._recognize import recognize
+from lossledger.explanation.criterion._unknown import tolerance
+from lossledger.objective import Objective
+from lossledger.presets.migration import REFUSALS
+
+EXACT = 1e-9
+"""Largest deviation of what is equal, where both are computed in float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One loss on one batch.
+
+    Attributes:
+        number: In float64 where the loss is known, else its own.
+        slopes: Gradient for every output; None where there is none.
+    """
+
+    number: float
+    slopes: tuple[Array, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A loss as it is read.
+
+    Attributes:
+        name: As its users write it.
+        known: What it was recognized as; None for objectives and black boxes.
+        objective: An objective; None for others.
+        probe: The black box; None for others.
+        within: Largest deviation of what is equal, in its dtype.
+    """
+
+    name: str
+    known: Known | None
+    objective: Objective | None
+    probe: Probe | None
+    within: float = EXACT
+
+    def read(self, data: Data) -> Reading:
+        """Return number and gradient.
+
+        Raises:
+            LossLedgerError: If the loss does not take the data.
+        """
+        if self.probe is not None:
+            answer = self.probe.answer(data)
+            return Reading(float(answer.array.sum()), self.probe.slopes(data))
+        if self.objective is not None:
+            weights = {"mask": data.mask, "sample_weight": data.sample_weight}
+            there = data.on_host()
+            total, _, found = self.objective.value_and_grad(there.given, there.targets, **weights)
+            several = tuple(found) if isinstance(found, tuple | list) else (found,)
+            return Reading(float(total), several)
+        assert self.known is not None  # noqa: S101 - one of the three is set
+        return _of_preset(self.known, data)
+
+    def as_probe(self, data: Data) -> Probe:
+        """Return the loss as a black box, for measurements."""
+        if self.probe is not None:
+            return self.probe
+        home = framework_of(data.outputs[0])
+
+        def call(outputs: tuple[Array, ...], targets: Array, weight: Array, mask: Array) -> Array:
+            if self.objective is not None:
+                given = outputs if len(outputs) > 1 else outputs[0]
+                return self.objective.loss(given, targets, sample_weight=weight, mask=mask)
+            assert self.known is not None  # noqa: S101 - one of the three is set
+            given = outputs if self.known.preset.reads > 1 else outputs[0]
+            return self.known.preset(given, targets, weight, mask)
+
+        return Probe(call, self.name, home, call)
+
+    def flows(self, data: Data) -> tuple[Flow, ...]:
+        """Return the stages of each part; none of a black box."""
+        if self.known is not None:
+            return flows_of(on_batch(self.known, data))
+        if self.objective is None or len(data.outputs) > 1:
+            return ()
+        there = data.on_host()
+        weights = {"mask": there.mask, "sample_weight": there.sample_weight}
+        return tuple(
+            flow_of(t, dict.fromkeys(t.outputs, there.outputs[0]), there.targets, weights)
+            for t in self.objective.terms
+        )
+
+
+def source_of(thing: Any, data: Data) -> Source:
+    """Return how a thing is read.
+
+    Raises:
+        MatchError: If it is a model.
+    """
+    if isinstance(thing, Objective):
+        return Source("ll.Objective", None, thing, None)
+    if hasattr(thing, "compute_loss") and hasattr(thing, "layers"):
+        raise MatchError(
+            "Losses are compared, not models: both are called with the same outputs",
+            f"Found {type(thing).__name__}",
+            "A model takes its own inputs",
+            "Compare model.loss on the model's outputs, or explain the model",
+        )
+    found = recognize(thing)
+    if isinstance(found, Known):
+        return Source(found.spelled, found, None, None)
+    probe = probe_of(thing, data)
+    return Source(probe.name, None, None, probe)
+
+
+def with_dtype(source: Source, data: Data) -> Source:
+    """Return a black box with the deviation that its dtype explains."""
+    if source.probe is None:
+        return source
+    return replace(source, within=max(EXACT, tolerance(source.probe.answer(data)) * 10))
+
+
+def live(source: Source, thing: Any, data: Data) -> Answer | None:
+    """Return what a recognized criterion itself gives; None for what is no criterion."""
+    if source.known is None:
+        return None
+    return called(source.known, thing, data)
+
+
+def tried(source: Source, data: Data) -> Reading | None:
+    """Return number and gradient; None if the loss refuses the data, or gives no number."""
+    try:
+        found = source.read(data)
+    except (LossLedgerError, *REFUSALS):
+        return None
+    slopes = found.slopes or ()
+    fine = np.isfinite(found.number) and all(np.isfinite(s).all() for s in slopes)
+    return found if fine else None
+
+
+def _of_preset(known: Known, data: Data) -> Reading:
+    batch = on_batch(known, data)
+    objective = Objective(*batch.terms)
+    total, _, found = objective.value_and_grad(batch.outputs, batch.targets, **batch.weights)
+    slopes: list[Array] = []
+    for name, output in zip(batch.terms[0].outputs, data.outputs, strict=True):
+        array = host(output)
+        try:
+            slopes.append(host(known.preset.restore(library_of(array), found[name], array)))
+        except LossLedgerError:  # outputs were laid out otherwise: closed form leads not back
+            return Reading(float(total), None)
+    return Reading(float(total), tuple(slopes))

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first stage at which two flows have other numbers on the same data."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lossledger._typing import Array, Sequence
+from lossledger.explanation._parts import Step
+from lossledger.explanation.criterion._flow import Flow
+from lossledger.explanation.criterion._words import steps_of
+
+CLOSE = 1e-9
+_STAGES = ("values", "inner", "weights", "numerator", "denominator", "loss_weight")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two losses part.
+
+    Attributes:
+        stage: One of `lossledger.explanation.STAGES`, "layout" or "parts".
+        of_a: What the first does there, with its number.
+        of_b: What the second does.
+    """
+
+    stage: str
+    of_a: str
+    of_b: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain strings."""
+        return dict(vars(self))
+
+
+def first_difference(a: Sequence[Flow], b: Sequence[Flow]) -> Difference | None:
+    """Return the first stage whose numbers differ; None if none does."""
+    if len(a) != len(b):
+        names = [", ".join(f.term.name for f in flows) for flows in (a, b)]
+        return Difference("parts", f"{len(a)} part(s): {names[0]}", f"{len(b)} part(s): {names[1]}")
+    for one, other in zip(a, b, strict=True):
+        found = _of_pair(one, other)
+        if found is not None:
+            return found
+    return None
+
+
+def _of_pair(a: Flow, b: Flow) -> Difference | None:
+    stage = _stage(a, b)
+    if stage is None:
+        return None
+    mine, theirs = steps_of(a), steps_of(b)
+    return Difference(stage, _told(mine, stage), _told(theirs, stage))
+
+
+def _stage(a: Flow, b: Flow) -> str | None:
+    if not _alike(a.values, b.values) and not _alike(_alive(a), _alive(b)):
+        if a.values.size == b.values.size and _smoothing(a) != _smoothing(b):
+            return "smoothing"
+        one_within = (a.within is None) != (b.within is None)
+        return "weights" if one_within or _weighs(a.pooled) != _weighs(b.pooled) else "values"
+    if not _alike(_entering(a), _entering(b)) and not _alike(_counted(a), _counted(b)):
+        return "inner"
+    if not _alike(_mass(a), _mass(b)):
+        return "weights"
+    for stage, one, other in (
+        ("numerator", a.last.numerator, b.last.numerator),
+        ("denominator", a.last.denominator, b.last.denominator),
+        ("denominator", np.asarray(a.value), np.asarray(b.value)),
+        ("loss_weight", np.asarray(a.loss_weight), np.asarray(b.loss_weight)),
+    ):
+        if (one is None) != (other is None) or (
+            one is not None and other is not None and not _alike(one, other)
+        ):
+            return stage
+    return None
+
+
+def _told(steps: Sequence[Step], stage: str) -> str:
+    """Return what a loss does at a stage, with its number."""
+    found = []
+    for step in steps:
+        if step.stage == stage and not step.settings.get("all"):
+            amount = "" if step.amount is None else f" = {step.amount:.6g}"
+            shape = "" if not step.shape else f", shape {step.shape}"
+            found.append(f"{step.text}{amount}{shape}")
+    nothing = {"inner": "no reduction before the last", "weights": "no weights"}
+    return "; ".join(found) or nothing.get(stage, f"no {stage.replace('_', ' ')}")
+
+
+def _smoothing(flow: Flow) -> list[Any]:
+    return [dict(s.settings) for s in steps_of(flow) if s.stage == "smoothing"]
+
+
+def _weighs(weights: Sequence[Any]) -> list[str]:
+    return sorted(w.name for w in weights)
+
+
+def _alive(flow: Flow) -> Array:
+    """Return the values that the first stage's masks keep."""
+    first = flow.stages[0]
+    alive = np.ones(first.before.shape, bool)
+    for weight in first.weights:
+        alive &= weight.array != 0
+    return flow.values[alive] if flow.values.shape == alive.shape else flow.values
+
+
+def _entering(flow: Flow) -> Array:
+    """Return what the last stage reduces."""
+    return flow.values if not flow.inner else flow.inner[-1].cells
+
+
+def _counted(flow: Flow) -> Array:
+    return _alive(flow) if not flow.inner else flow.inner[-1].cells
+
+
+def _mass(flow: Flow) -> Array:
+    """Return the products of the weights of the last stage that are not 0."""
+    last = flow.last
+    product = np.ones(last.before.shape)
+    for weight in last.weights:
+        product = product * weight.array
+    return product[product != 0]
+
+
+def _alike(one: Array, other: Array) -> bool:
+    """Whether two arrays hold the same numbers, in whatever order of axes."""
+    if one.size != other.size:
+        return False
+    a, b = np.sort(np.ravel(one)), np.sort(np.ravel(other))
+    size = max(float(np.abs(a).max(initial=0.0)), 1e-12)
+    return bool(np.abs(a - b).max(initial=0.0) <= CLOSE * size)
