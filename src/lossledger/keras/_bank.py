@@ -13,6 +13,7 @@ from lossledger._array import ArrayLibrary, library_of
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.engines import Limbs
+from lossledger.keras._evaluate import host
 from lossledger.keras._layout import HEAD, LAYOUTS, Layout, Packed, pack, unpack
 from lossledger.keras._logs import Logs, logs_of
 from lossledger.keras._private import in_symbolic_scope, outside_graph, uncompiled
@@ -115,12 +116,12 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         layout = self._known(vector)
         if layout is None:
             return None
-        same = [np.asarray(keras.ops.convert_to_numpy(v), np.float64) for v in self._same]
+        same = [host(v).astype(np.float64) for v in self._same]
         ledger = unpack(layout, vector, same[0] if same else np.zeros(0), self.terms)
         return ledger, bool(vector[-HEAD + 1] > 0)
 
     def _host(self) -> Any:
-        found = [np.asarray(keras.ops.convert_to_numpy(v), np.float64) for v in self._sums]
+        found = [host(v).astype(np.float64) for v in self._sums]
         return sum(found[1:], found[0])
 
     def _known(self, vector: Any) -> Layout | None:
@@ -163,15 +164,15 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
     ) -> tuple[Array, ...]:
         """Return a step's vector, or the pair of vectors, as long as the variables."""
         given = 0 if packed.device is None else int(packed.device.shape[0])
-        host = np.zeros(self._capacity + HEAD - given)
-        host[: len(packed.host)] = packed.host
-        host[-HEAD], host[-HEAD + 1] = 1.0, float(training)
-        host[-LAYOUTS - 1 + self._index(packed.layout)] = 1.0
+        known = np.zeros(self._capacity + HEAD - given)
+        known[: len(packed.host)] = packed.host
+        known[-HEAD], known[-HEAD + 1] = 1.0, float(training)
+        known[-LAYOUTS - 1 + self._index(packed.layout)] = 1.0
         wide = xp.wide(like)
         if wide == "float64":
-            return (_joined(xp, packed.device, host, wide, like),)
-        high = host.astype(np.float32)
-        low = (host - high).astype(np.float32)
+            return (_joined(xp, packed.device, known, wide, like),)
+        high = known.astype(np.float32)
+        low = (known - high).astype(np.float32)
         return (
             _joined(xp, packed.device, high, wide, like),
             _joined(xp, packed.low, low, wide, like),

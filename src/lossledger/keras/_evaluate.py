@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
+import numpy as np
 
 from lossledger._array import is_array, library_of
 from lossledger._typing import Array, Tree
@@ -16,7 +17,7 @@ from lossledger.keras._match import (
     names_of,
     outputs_by_name,
     targets_by_name,
-    weights_by_name,
+    weights_by_term,
 )
 from lossledger.ledger import Ledger
 from lossledger.objective import Objective
@@ -48,7 +49,18 @@ class LossWeights(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         """Show the numbers."""
-        return repr({name: float(v.numpy()) for name, v in self._variables.items()})
+        return repr(self.numbers())
+
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers as they are now."""
+        return {name: float(host(v)) for name, v in self._variables.items()}
+
+
+def host(variable: Any) -> Any:
+    """Return a variable in NumPy, whatever keeps it."""
+    if keras.backend.backend() == "tensorflow":
+        return keras.ops.convert_to_tensor(variable).numpy()  # a variable's own array warns
+    return np.asarray(library_of(variable.value).to_numpy(variable.value))
 
 
 def live_weights(objective: Objective) -> LossWeights:
@@ -101,7 +113,7 @@ class Evaluator:
             outputs,
             targets_by_name(objective, y, names),
             mask=masks_of(objective, outputs),
-            sample_weight=weights_by_name(sample_weight, y, names),
+            sample_weight=weights_by_term(objective, sample_weight, y, names),
             parameters=self._parameters(),
         )
         return self._with_added(total, ledger) if self.adds else (total, ledger)

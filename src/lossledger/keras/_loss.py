@@ -7,7 +7,7 @@ import keras
 
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array, Mapping
-from lossledger.keras._evaluate import with_weights
+from lossledger.keras._evaluate import LossWeights, with_weights
 from lossledger.keras._match import masks_of
 from lossledger.keras._plain import objective_from_dict, objective_to_dict
 from lossledger.objective import Objective
@@ -70,7 +70,7 @@ class ObjectiveLoss(keras.losses.Loss):  # type: ignore[misc]
         """Keep the objective."""
         super().__init__(name="objective", reduction="sum")
         self.objective, self.log_classes = objective, log_classes
-        self.weights: Mapping[str, Any] = {}
+        self.weights: LossWeights | None = None
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Array:
         """Refuse: a loss sees one output and no parameters.
@@ -88,7 +88,7 @@ class ObjectiveLoss(keras.losses.Loss):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the objective as plain data, with the loss weights as they are now."""
-        now = {name: float(variable.numpy()) for name, variable in self.weights.items()}
+        now = {} if self.weights is None else self.weights.numbers()
         return {
             "objective": objective_to_dict(with_weights(self.objective, now)),
             "log_classes": self.log_classes,

@@ -31,11 +31,13 @@ def targets_by_name(objective: Objective, targets: Tree, names: Axes) -> Tree:
     return _present(found)
 
 
-def weights_by_name(sample_weight: Tree, targets: Tree, names: Axes) -> Any:
-    """Return sample weights by name; a single one stays as it is.
+def weights_by_term(
+    objective: Objective, sample_weight: Tree, targets: Tree, names: Axes
+) -> Any:
+    """Return sample weights by term: those beside its target; a single one is for all.
 
     Raises:
-        MatchError: If a list of weights has no names.
+        MatchError: If a list of weights has no names, or no term takes one of them.
     """
     if isinstance(sample_weight, list | tuple):
         if len(sample_weight) == 1:
@@ -49,7 +51,19 @@ def weights_by_name(sample_weight: Tree, targets: Tree, names: Axes) -> Any:
                 "Pass a dict by output name",
             )
         sample_weight = dict(zip(places, sample_weight, strict=True))
-    return _present(sample_weight) or None if isinstance(sample_weight, dict) else sample_weight
+    if not isinstance(sample_weight, Mapping):
+        return sample_weight
+    given = {name: each for name, each in sample_weight.items() if each is not None}
+    beside = {term.name: term.target or term.outputs[0] for term in objective.terms}
+    unread = [n for n in given if n not in beside.values() and n not in objective.skip]
+    if unread:
+        raise MatchError(
+            "Every sample weight must reach a term, by the name of its target",
+            f"Found weights for {', '.join(unread)}; targets: {', '.join(beside.values())}",
+            "A name is misspelled, or the weights stand beside an output without a loss",
+            "Leave them out, or name the output in Objective(..., skip=[...])",
+        )
+    return {term: given[name] for term, name in beside.items() if name in given} or None
 
 
 def masks_of(objective: Objective, outputs: Tree) -> dict[str, Any] | None:
