@@ -142,7 +142,7 @@ def _seen(
     if found is None:
         return _Seen([], None, reasons, decisions)
     rows = class_rows(loss, found, made.reduced, total, names)
-    if all(row.kind == "values" for row in rows):
+    if preset is None and all(row.kind == "values" for row in rows):
         reasons = []
     return _Seen(rows, None, reasons, decisions)
 

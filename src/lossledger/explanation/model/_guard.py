@@ -51,9 +51,17 @@ def _buffers(torch: Any, model: Any) -> Iterator[None]:
 
 
 def _tensorflow(stack: ExitStack) -> None:
-    """Put back TensorFlow's global generator, if it was made."""
-    tensorflow = sys.modules.get("tensorflow")
-    if tensorflow is None or not hasattr(tensorflow, "random"):
-        return
-    generator = tensorflow.random.get_global_generator()
-    stack.callback(generator.state.assign, tensorflow.identity(generator.state))
+    """Put back TensorFlow's global generator and the seeds of its operations, where there are any.
+
+    Neither can be asked for without making it by a public name.
+    """
+    ops = sys.modules.get("tensorflow.python.ops.stateful_random_ops")
+    generator = getattr(ops, "global_generator", None)
+    if generator is not None:
+        tensorflow = sys.modules["tensorflow"]
+        stack.callback(generator.state.assign, tensorflow.identity(generator.state))
+    eager = sys.modules.get("tensorflow.python.eager.context")
+    context = getattr(eager, "_context", None)
+    seeds = getattr(context, "_rng", None)
+    if isinstance(seeds, random.Random):
+        stack.callback(seeds.setstate, seeds.getstate())

@@ -92,6 +92,25 @@ class Private:
             vars(model)["_compile_loss"] = own
 
     @contextmanager
+    def kept_seeds(self) -> Iterator[None]:
+        """Leave Keras' global seed generator away where it was not made yet."""
+        name = "global_seed_generator"
+        try:
+            from keras.src.backend.common.global_state import (  # noqa: PLC0415 - may not be there
+                get_global_attribute,
+                set_global_attribute,
+            )
+        except ImportError:
+            yield
+            return
+        before = get_global_attribute(name) if self.allowed else None
+        try:
+            yield
+        finally:
+            if self.allowed and before is None:
+                set_global_attribute(name, None)
+
+    @contextmanager
     def kept_losses(self, model: Any) -> Iterator[None]:
         """Leave what the layers added in their last call as it was."""
         held = [

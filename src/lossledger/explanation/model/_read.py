@@ -47,6 +47,7 @@ def read(
     with ExitStack() as stack:
         stack.enter_context(unchanged(model))
         stack.enter_context(private.kept_losses(model))
+        stack.enter_context(private.kept_seeds())
         held = [(v, v.value) for v in model.variables]
         stack.enter_context(keras.StatelessScope(held, collect_losses=True))
         passed = _pass(model, batch, weights, private)
