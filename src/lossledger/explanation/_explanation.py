@@ -28,6 +28,7 @@ class Explanation:
         notes: What to know, with remedies.
         undecided: What could not be found out, and why.
         ledger: The ledger of the same total, where the losses are known; else None.
+        decisions: How outputs are decided for classes, where rows have an IoU.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class Explanation:
     notes: tuple[Note, ...] = ()
     undecided: tuple[str, ...] = ()
     ledger: Ledger | None = None
+    decisions: tuple[str, ...] = ()
 
     @cached_property
     def total(self) -> float:
@@ -77,13 +79,14 @@ class Explanation:
             "elsewhere": [dict(vars(e)) for e in self.elsewhere],
             "notes": [dict(vars(n)) for n in self.notes],
             "undecided": list(self.undecided),
+            "decisions": list(self.decisions),
         }
 
     def sections(self) -> tuple[Section, ...]:
         """Return what is shown, in order: numbers first, then how they come about."""
         every = (
             _show.total(self.subject, self.pieces, self.extras, self._verdict()),
-            _show.rows(self.rows, self.overlooked),
+            _show.rows(self.rows, self.overlooked, self.decisions),
             _show.steps(self.pieces),
             _show.reported(self.reported),
             _show.elsewhere(self.elsewhere),

@@ -57,16 +57,17 @@ def _share(amount: float, total: float) -> str:
     return "" if total == 0 else f"{amount / total:.1%}"
 
 
-def rows(found: Sequence[Row], overlooked: Sequence[Row]) -> Section:
+def rows(found: Sequence[Row], overlooked: Sequence[Row], decisions: Sequence[str] = ()) -> Section:
     """Return the classes, the worst first, and which of them the total hides."""
     headings = (
         "output", "term", "class", "label", "support", "own mean", "contribution", "share", "IoU",
     )  # fmt: skip
-    ranked = sorted(found, key=lambda r: -1.0 if r.iou is None else r.iou)
+    ranked = sorted(found, key=lambda r: 2.0 if r.iou is None else r.iou)
     shown = tuple(_row(r) for r in ranked[:_MOST_ROWS])
     lines = [f"Hidden by the total: {_told(row)}." for row in overlooked[:5]]
     if len(ranked) > _MOST_ROWS:
         lines.append(f"{len(ranked) - _MOST_ROWS} more rows are in `rows`.")
+    lines += decisions
     return Section("By class, lowest IoU first", headings, shown, NUMBERS, lines=tuple(lines))
 
 
@@ -78,7 +79,7 @@ def _row(row: Row) -> tuple[str, ...]:
         row.label or "",
         number(row.support if row.support is not None else row.count),
         number(row.own_mean),
-        number(row.contribution),
+        "" if row.kind == "decisions" else number(row.contribution),
         "" if row.share is None else f"{row.share:.1%}",
         "" if row.iou is None else f"{row.iou:.3f}",
     )

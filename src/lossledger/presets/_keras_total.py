@@ -2,7 +2,7 @@
 """The number that Keras trains on: several outputs, their weights, and regularizers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lossledger._array import library_of
@@ -27,11 +27,13 @@ class Total:
         losses: A preset for each output, all of one convention.
         loss_weights: By output.
         regularizers: Such as `ll.L2(scale, parameters, half=False)`, which is Keras' L2.
+        classes: Names of classes, by output; an output without names counts its classes.
     """
 
     losses: Mapping[str, AbstractKeras]
     loss_weights: Mapping[str, float]
     regularizers: tuple[AbstractRegularizer, ...]
+    classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -93,6 +95,7 @@ class Total:
                     reduction=recipe.reduction,
                     loss_weight=recipe.loss_weight * factor,
                     name=name,
+                    classes=self.classes.get(name, recipe.classes),
                 )
             )
             found["outputs"][name] = given.outputs[0]
@@ -108,6 +111,7 @@ def total(
     losses: Mapping[str, AbstractKeras],
     loss_weights: Mapping[str, float] | None = None,
     regularizers: Sequence[AbstractRegularizer] = (),
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Total:
     """Return what Keras minimizes for a model with several outputs.
 
@@ -119,6 +123,7 @@ def total(
         losses: A preset for each output.
         loss_weights: By output.
         regularizers: Regularizers, which are never divided by the batch.
+        classes: Names of classes by output, for rows that people can read.
 
     Raises:
         MatchError: If names do not match, a loss is not reduced, or conventions differ.
@@ -143,7 +148,8 @@ def total(
             "A name is misspelled; Keras 3 also wants a weight for every output",
             "Give each output its weight, 1.0 where it is plain",
         )
-    return Total(dict(losses), dict.fromkeys(losses, 1.0) | weights, tuple(regularizers))
+    every = dict.fromkeys(losses, 1.0) | weights
+    return Total(dict(losses), every, tuple(regularizers), dict(classes or {}))
 
 
 def class_weights(targets: Array, class_weight: Mapping[int, float]) -> Array:
