@@ -8,9 +8,11 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
+from lossledger._errors import LossLedgerError
 from lossledger._typing import Array, Sequence
 from lossledger.explanation.criterion._host import Data
-from lossledger.explanation.criterion._probe import Probe
+from lossledger.explanation.criterion._probe import Probe, taken
+from lossledger.explanation.criterion._weights import weighted
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._compound import AbstractCompound
 from lossledger.presets._registry import presets_of
@@ -44,16 +46,14 @@ class Equal:
 
 
 def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
-    """Return the presets that agree on this data and on the same with outputs reversed.
+    """Return the presets that agree on this data, with outputs reversed, and on a part of it.
 
     Args:
         probe: The criterion.
         data: NumPy arrays in their own dtypes.
         tolerance: Largest deviation of what is called equal.
     """
-    count = data.outputs[0].shape[0] if data.outputs[0].ndim else 0
-    backward = Data(tuple(o[::-1].copy() for o in data.outputs), data.targets)
-    drawn = [data, backward] if count > 1 else [data]
+    drawn = _drawn(probe, data)
     wanted = [(probe.answer(d), probe.slopes(d)) for d in drawn]
     if any(not a.reduced or a.array == 0 for a, _ in wanted):
         return []
@@ -64,8 +64,26 @@ def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
         for preset in configured(library, len(data.outputs)):
             one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
             found += [] if one is None else [one]
+    if not any(e.factor == 1 for e in found):
+        for preset in weighted(data.on_host(), slopes[0]):
+            one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
+            found += [] if one is None else [one]
     found.sort(key=lambda e: e.factor != 1)
     return found
+
+
+def _drawn(probe: Probe, data: Data) -> list[Data]:
+    """Return the data, the same with outputs in reverse, and its first part if that is taken."""
+    count = data.outputs[0].shape[0] if data.outputs[0].ndim else 0
+    if count < 2 or any(o.shape[:1] != (count,) for o in data.outputs):
+        return [data]
+    found = [data, Data(tuple(o[::-1].copy() for o in data.outputs), data.targets)]
+    part = taken(data, np.arange(max(2, 2 * count // 3)))
+    try:
+        number = probe.answer(part).array
+    except LossLedgerError:
+        return found
+    return [*found, part] if number.ndim == 0 and number != 0 else found
 
 
 def configured(library: str, reads: int) -> list[AbstractLibraryLoss]:

@@ -73,7 +73,7 @@ def _equal(
     also = [spelling(e.preset) for e in found[1:] if e.factor == 1][:3]
     note = Note(
         "measured",
-        f"On this data, and with its outputs in reverse, {probe.name} equals {times}"
+        f"On this data, in part and with its outputs in reverse, {probe.name} equals {times}"
         f"{known.spelled}: the number deviates by {best.deviation:.1e}, {slope}."
         + (f" So does {', '.join(also)}." if also else ""),
         "Losses that agree here may differ elsewhere: try data with other labels and sizes.",
