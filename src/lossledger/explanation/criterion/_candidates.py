@@ -8,10 +8,10 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from lossledger._errors import LossLedgerError
 from lossledger._typing import Array, Sequence
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._probe import Probe, taken
+from lossledger.explanation.criterion._tests import number
 from lossledger.explanation.criterion._weights import weighted
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._compound import AbstractCompound
@@ -26,6 +26,10 @@ ORDER = {
     "numpy": ("torch", "optax", "keras"),
 }
 """Libraries to look in, by the framework of the arrays; the first equal one is named."""
+
+
+_MOST = 4096
+"""Outputs of the part that presets are tried on first."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
             one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
             found += [] if one is None else [one]
     if not any(e.factor == 1 for e in found):
-        for preset in weighted(data.on_host(), slopes[0]):
+        whole = drawn.index(data)
+        for preset in weighted(data.on_host(), slopes[whole]):
             one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
             found += [] if one is None else [one]
     found.sort(key=lambda e: e.factor != 1)
@@ -73,17 +78,18 @@ def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
 
 
 def _drawn(probe: Probe, data: Data) -> list[Data]:
-    """Return the data, the same with outputs in reverse, and its first part if that is taken."""
+    """Return the first part of the data, if that is taken, the data, and them in reverse.
+
+    What does not agree on the part, which is small, is not tried on the rest.
+    """
     count = data.outputs[0].shape[0] if data.outputs[0].ndim else 0
     if count < 2 or any(o.shape[:1] != (count,) for o in data.outputs):
         return [data]
     found = [data, Data(tuple(o[::-1].copy() for o in data.outputs), data.targets)]
-    part = taken(data, np.arange(max(2, 2 * count // 3)))
-    try:
-        number = probe.answer(part).array
-    except LossLedgerError:
-        return found
-    return [*found, part] if number.ndim == 0 and number != 0 else found
+    few = _MOST // max(1, data.outputs[0].size // count)
+    part = taken(data, np.arange(max(2, min(few, 2 * count // 3))))
+    value = number(probe, part)
+    return [part, *found] if value else found
 
 
 def configured(library: str, reads: int) -> list[AbstractLibraryLoss]:
@@ -126,17 +132,18 @@ def compared(
     """Return how a preset agrees with numbers and gradients; None if it does not."""
     factor: float | None = None
     far, off = 0.0, None
-    for data, number, slope in zip(drawn, numbers, slopes, strict=True):
+    for data, goal, slope in zip(drawn, numbers, slopes, strict=True):
         try:
-            value, mine = preset.value_and_grad(data.given, data.targets)
+            with np.errstate(all="ignore"):
+                value, mine = preset.value_and_grad(data.given, data.targets)
         except REFUSALS:
             return None
         value = float(value)
         if not np.isfinite(value) or value == 0:
             return None
-        factor = number / value if factor is None else factor
+        factor = goal / value if factor is None else factor
         factor = 1.0 if abs(factor - 1) <= tolerance else factor
-        far = max(far, abs(factor * value - number) / abs(number))
+        far = max(far, abs(factor * value - goal) / abs(goal))
         if slope is not None:
             own = mine if isinstance(mine, tuple) else (mine,)
             apart = _apart(own, slope, factor)
