@@ -197,6 +197,14 @@ def test_near_miss_is_not_equal():
     assert found.change is None
 
 
+def test_change_holds_on_a_part():
+    """Broken twin: a sum that happens to equal on this batch is not the change of a mean."""
+    one = ll.Term("y", ll.losses.SquaredError(), "batch unit", loss_weight=18.0)
+    mean = ll.compare(ll.Objective(one), PRESETS.torch.MSELoss(), SCORES, YES)
+    assert mean.change.text == "multiply the second by 18"
+    assert mean.constant == "constant"
+
+
 def test_objective_and_criterion():
     """An objective is compared by its total and gradient."""
     term = ll.Term("y", ll.losses.SquaredError(), "batch unit", loss_weight=2.0)

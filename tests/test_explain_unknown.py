@@ -66,20 +66,58 @@ def test_reversed_outputs_tell(b):
     assert ll.explain(memory, b.logits, b.yes).pieces[0].loss == "memory"
 
 
+def test_class_weights_are_read_off(b):
+    """The gradient of each label's elements tells its weight, up to a factor: 1, 2 and 5."""
+
+    def weighted(o, t):
+        each = functional.cross_entropy(o, t, reduction="none", ignore_index=255)
+        weight = 3 * explained.WEIGHT.double()[t.where(t < 3, 0)] * (t < 3)
+        return (weight * each).sum() / weight.sum()
+
+    labels = b.labels.where(b.labels >= 0, 255)
+    found = ll.explain(weighted, b.logits, labels)
+    (piece,) = found.pieces
+    assert piece.loss == "torch.CrossEntropyLoss(weight=[1.0, 2.0, 5.0], ignore_index=255)"
+    assert piece.denominator == 11
+    assert found.deviation <= 1e-12
+    assert "reduction='sum'" not in found.notes[0].found
+
+
+def test_class_weights_twin(b):
+    """Broken twin: weights of samples, which differ within a label, are not taken for classes'."""
+
+    def weighted(o, t):
+        weight = torch.arange(1.0, 1 + len(o), dtype=torch.float64)
+        each = functional.cross_entropy(o, t, reduction="none")
+        return (weight * each).sum() / weight.sum()
+
+    assert ll.explain(weighted, b.logits, b.inside).pieces[0].loss == "weighted"
+
+
+def test_sum_and_mean_are_told_apart(b):
+    """A sum over a fixed 18 equals a mean on one batch, and not on a part of it."""
+    found = ll.explain(lambda o, t: ((o - t) ** 2).sum() / 18, b.logits, b.yes)
+    assert found.pieces[0].loss == "torch.MSELoss(reduction='sum')"
+    found = ll.explain(lambda o, t: ((o - t) ** 2).sum() / o.numel(), b.logits, b.yes)
+    assert found.pieces[0].loss == "torch.MSELoss()"
+
+
 def test_weighted_mean_is_no_mean_of_samples(b):
     """By hand: labels 0, 1 weigh 1 + 2 of 11, so two of six samples count 3/11."""
 
-    def weighted(o, t):
-        return functional.cross_entropy(o, t, weight=explained.WEIGHT.double())
+    def squared(o, t):
+        rows = functional.cross_entropy(o, t, reduction="none")
+        weight = explained.WEIGHT.double()[t.clamp(min=0)] * (t >= 0)
+        return (weight * rows**2).sum() / weight.sum()
 
-    found = ll.explain(weighted, b.logits, b.labels)
+    found = ll.explain(squared, b.logits, b.labels)
     mean, parts = steps(found, "denominator")
     assert "does not change: a mean" in mean
     assert f"count {3 / 11:.4g} and {8 / 11:.4g}" in parts
     ignored = [s for s in found.pieces[0].steps if "ignored" in s.settings]
     assert [(s.settings["ignored"], s.amount) for s in ignored] == [(-100, 1)]
     assert any("softmax" in t for t in steps(found, "values"))
-    assert found.number == pytest.approx(float(weighted(b.logits, b.labels)))
+    assert found.number == pytest.approx(float(squared(b.logits, b.labels)))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from lossledger.explanation.comparison._sides import Reading, Source, tried
 from lossledger.explanation.criterion._candidates import configured, factor_in_words
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._known import spelling
+from lossledger.explanation.criterion._probe import taken
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._registry import library_of
 from lossledger.presets._samples import class_weights
@@ -47,14 +48,14 @@ class Change:
 def find(
     a: Source, b: Source, data: Data, goal: Reading, layout: Layout, within: float
 ) -> Change | None:
-    """Return the change of fewest settings that was found, or a factor; None for neither."""
+    """Return the change of fewest settings after which both agree, on the data and a part of it."""
     laid = layout.apply(data)
     if laid is None or b.known is None:
         return None
+    part = _part(a, data)
     best: tuple[int, Change] | None = None
     for preset, weight, passed in _options(a, b.known.preset, laid):
-        known = replace(b.known, preset=preset)
-        source = Source(spelling(preset), known, None, None)
+        source = Source(spelling(preset), replace(b.known, preset=preset), None, None)
         given = laid if weight is None else replace(laid, sample_weight=weight)
         found = tried(source, given)
         if found is None:
@@ -62,13 +63,31 @@ def find(
         far, off = apart(found, goal, 1.0, layout, data)
         if far > within or (off is not None and off > within):
             continue
+        if part is not None and not _holds(source, given, part, within):
+            continue
         cost = _cost(b.known.preset, preset) + (3 if passed else 0)
-        text = f"replace the second by {source.name}" + (
-            f", called with {passed}" if passed else ""
-        )
+        text = f"replace the second by {source.name}"
+        text += f", called with {passed}" if passed else ""
         if best is None or cost < best[0]:
             best = (cost, Change(text, found.number, far, off))
     return None if best is None else best[1]
+
+
+def _part(a: Source, data: Data) -> tuple[Array, float] | None:
+    """Return places of a part of the batch, and the first loss's number there."""
+    shape = data.outputs[0].shape
+    if not shape or shape[0] < 2:
+        return None
+    at = np.arange(max(1, 2 * shape[0] // 3))
+    found = tried(a, taken(data, at))
+    return None if found is None else (at, found.number)
+
+
+def _holds(source: Source, given: Data, part: tuple[Array, float], within: float) -> bool:
+    """Whether a change holds on a part of the batch as well."""
+    at, goal = part
+    found = tried(source, taken(given, at))
+    return found is not None and abs(found.number - goal) <= within * max(abs(goal), 1e-12)
 
 
 def by_factor(
@@ -92,7 +111,7 @@ def apart(
     far = abs(factor * found.number - goal.number) / size
     if found.slopes is None or goal.slopes is None:
         return far, None
-    back = layout.back(found.slopes, _host(data))
+    back = layout.back(found.slopes, data.on_host())
     worst = 0.0
     for mine, theirs in zip(back, goal.slopes, strict=True):
         if mine.shape != theirs.shape:
@@ -100,10 +119,6 @@ def apart(
         largest = max(float(np.abs(theirs).max(initial=0.0)), 1e-12)
         worst = max(worst, float(np.abs(factor * mine - theirs).max(initial=0.0)) / largest)
     return far, worst
-
-
-def _host(data: Data) -> Data:
-    return data.on_host()
 
 
 def _options(

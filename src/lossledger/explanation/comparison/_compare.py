@@ -73,7 +73,7 @@ def compare(
         >>> found.factor, found.constant
         (0.125, 'inverse to the batch size')
         >>> found.change.text
-        "replace the second by keras.MeanSquaredError(reduction='sum')"
+        'multiply the second by the number of elements'
     """
     data = data_of(outputs, targets, sample_weight, mask)
     one = with_dtype(source_of(a, data), data)

@@ -4,15 +4,20 @@
 from dataclasses import replace
 from typing import Any
 
+from lossledger._errors import DomainError, MatchError
 from lossledger._typing import Sequence, Tree
 from lossledger.explanation._explanation import Explanation
+from lossledger.explanation._parts import Note
+from lossledger.explanation.criterion._call import called
 from lossledger.explanation.criterion._conventions import elsewhere, explain_convention
 from lossledger.explanation.criterion._explain import explain_known, explain_objective
-from lossledger.explanation.criterion._host import data_of
-from lossledger.explanation.criterion._known import Known
+from lossledger.explanation.criterion._host import Data, data_of, framework_of
+from lossledger.explanation.criterion._known import Known, Unknown
+from lossledger.explanation.criterion._probe import Probe, probe_of
 from lossledger.explanation.criterion._recognize import recognize
 from lossledger.explanation.criterion._unknown import explain_unknown
 from lossledger.objective import Objective
+from lossledger.presets._base import AbstractLibraryLoss
 
 __all__ = ["explain_criterion"]
 
@@ -34,6 +39,22 @@ def explain_criterion(
     if convention is not None:
         return explain_convention(found, convention, data, classes)
     if isinstance(found, Known):
-        explained = explain_known(found, thing, data, classes)
-        return replace(explained, elsewhere=elsewhere(found, data))
-    return explain_unknown(found, thing, data, classes)
+        return _known(found, thing, data, classes)
+    return explain_unknown(found, probe_of(thing, data), data, classes)
+
+
+def _known(known: Known, thing: Any, data: Data, classes: Sequence[str] | None) -> Explanation:
+    """Explain what is recognized; as a black box where its preset refuses numbers it takes."""
+    theirs = called(known, thing, data)
+    try:
+        found = explain_known(known, theirs, data, classes)
+    except (DomainError, MatchError) as error:
+        if isinstance(thing, AbstractLibraryLoss) or known.takes or data.mask is not None:
+            raise
+        home = known.home or framework_of(data.outputs[0])
+        probe = Probe(thing, known.spelled, home, known.call)
+        reason = Unknown(f"its preset refuses this data: {error.rule}; {error.found}")
+        found = explain_unknown(reason, probe, data, classes)
+        note = Note("refused", f"{error.rule}. {error.found}. {error.cause}.", f"{error.remedy}.")
+        return replace(found, notes=(note, *found.notes))
+    return replace(found, elsewhere=elsewhere(known, data))

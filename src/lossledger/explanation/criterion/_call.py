@@ -39,7 +39,19 @@ class Answer:
 
 
 def called(known: Known, thing: Any, data: Data) -> Answer:
-    """Return what a recognized criterion itself gives on the data."""
+    """Return what a recognized criterion itself gives on the data.
+
+    Raises:
+        MatchError: If weights are given that it does not take, or it refuses the data.
+    """
+    given = [n for n in ("sample_weight", "mask") if getattr(data, n) is not None]
+    if set(given) - set(known.takes):
+        raise MatchError(
+            f"{known.spelled} takes {' and '.join(known.takes) or 'no weights and no mask'}",
+            f"Found {' and '.join(given)}",
+            "The library's loss has no such argument: it would be left out",
+            "Use the preset in an objective, or multiply unreduced values by hand",
+        )
     home = known.home or framework_of(data.outputs[0])
     moved = data.map(lambda a: into(home, a, known.dtype if framework_of(a) != home else None))
     arrays = (moved.outputs, moved.targets, moved.sample_weight, moved.mask)

@@ -10,7 +10,9 @@ import numpy as np
 
 from lossledger._typing import Array, Sequence
 from lossledger.explanation.criterion._host import Data
-from lossledger.explanation.criterion._probe import Probe
+from lossledger.explanation.criterion._probe import Probe, taken
+from lossledger.explanation.criterion._tests import number
+from lossledger.explanation.criterion._weights import weighted
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._compound import AbstractCompound
 from lossledger.presets._registry import presets_of
@@ -24,6 +26,10 @@ ORDER = {
     "numpy": ("torch", "optax", "keras"),
 }
 """Libraries to look in, by the framework of the arrays; the first equal one is named."""
+
+
+_MOST = 4096
+"""Outputs of the part that presets are tried on first."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +50,14 @@ class Equal:
 
 
 def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
-    """Return the presets that agree on this data and on the same with outputs reversed.
+    """Return the presets that agree on this data, with outputs reversed, and on a part of it.
 
     Args:
         probe: The criterion.
         data: NumPy arrays in their own dtypes.
         tolerance: Largest deviation of what is called equal.
     """
-    count = data.outputs[0].shape[0] if data.outputs[0].ndim else 0
-    backward = Data(tuple(o[::-1].copy() for o in data.outputs), data.targets)
-    drawn = [data, backward] if count > 1 else [data]
+    drawn = _drawn(probe, data)
     wanted = [(probe.answer(d), probe.slopes(d)) for d in drawn]
     if any(not a.reduced or a.array == 0 for a, _ in wanted):
         return []
@@ -64,8 +68,28 @@ def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
         for preset in configured(library, len(data.outputs)):
             one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
             found += [] if one is None else [one]
+    if not any(e.factor == 1 for e in found):
+        whole = drawn.index(data)
+        for preset in weighted(data.on_host(), slopes[whole]):
+            one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
+            found += [] if one is None else [one]
     found.sort(key=lambda e: e.factor != 1)
     return found
+
+
+def _drawn(probe: Probe, data: Data) -> list[Data]:
+    """Return the first part of the data, if that is taken, the data, and them in reverse.
+
+    What does not agree on the part, which is small, is not tried on the rest.
+    """
+    count = data.outputs[0].shape[0] if data.outputs[0].ndim else 0
+    if count < 2 or any(o.shape[:1] != (count,) for o in data.outputs):
+        return [data]
+    found = [data, Data(tuple(o[::-1].copy() for o in data.outputs), data.targets)]
+    few = _MOST // max(1, data.outputs[0].size // count)
+    part = taken(data, np.arange(max(2, min(few, 2 * count // 3))))
+    value = number(probe, part)
+    return [part, *found] if value else found
 
 
 def configured(library: str, reads: int) -> list[AbstractLibraryLoss]:
@@ -108,17 +132,18 @@ def compared(
     """Return how a preset agrees with numbers and gradients; None if it does not."""
     factor: float | None = None
     far, off = 0.0, None
-    for data, number, slope in zip(drawn, numbers, slopes, strict=True):
+    for data, goal, slope in zip(drawn, numbers, slopes, strict=True):
         try:
-            value, mine = preset.value_and_grad(data.given, data.targets)
+            with np.errstate(all="ignore"):
+                value, mine = preset.value_and_grad(data.given, data.targets)
         except REFUSALS:
             return None
         value = float(value)
         if not np.isfinite(value) or value == 0:
             return None
-        factor = number / value if factor is None else factor
+        factor = goal / value if factor is None else factor
         factor = 1.0 if abs(factor - 1) <= tolerance else factor
-        far = max(far, abs(factor * value - number) / abs(number))
+        far = max(far, abs(factor * value - goal) / abs(goal))
         if slope is not None:
             own = mine if isinstance(mine, tuple) else (mine,)
             apart = _apart(own, slope, factor)

@@ -7,6 +7,7 @@ from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Mapping, Sequence
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Elsewhere
+from lossledger.explanation.criterion._call import called
 from lossledger.explanation.criterion._difference import first_difference
 from lossledger.explanation.criterion._explain import explain_known, flows_of, on_batch
 from lossledger.explanation.criterion._host import Data
@@ -44,7 +45,7 @@ def explain_convention(
             "Leave `convention` out",
         )
     other = of_preset(replace(preset, convention=named))
-    return explain_known(other, other.preset, data, classes)
+    return explain_known(other, called(other, other.preset, data), data, classes)
 
 
 def elsewhere(known: Known, data: Data) -> tuple[Elsewhere, ...]:

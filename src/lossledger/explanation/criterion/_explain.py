@@ -10,7 +10,7 @@ from lossledger._errors import MatchError
 from lossledger._typing import Array, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Extra, Note, Piece
-from lossledger.explanation.criterion._call import Answer, called
+from lossledger.explanation.criterion._call import Answer
 from lossledger.explanation.criterion._flow import Flow, flow_of
 from lossledger.explanation.criterion._host import Data, host
 from lossledger.explanation.criterion._known import Known
@@ -23,10 +23,9 @@ from lossledger.term import Term
 
 
 def explain_known(
-    known: Known, thing: Any, data: Data, classes: Sequence[str] | None
+    known: Known, theirs: Answer, data: Data, classes: Sequence[str] | None
 ) -> Explanation:
-    """Explain a criterion by its preset, beside the number of the criterion itself."""
-    theirs = called(known, thing, data)
+    """Explain a criterion by its preset, beside what the criterion itself gave."""
     found = explain_preset(known, data, classes)
     notes = list(found.notes)
     unreduced = on_batch(known, data).unreduced

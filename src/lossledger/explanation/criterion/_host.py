@@ -132,6 +132,8 @@ def untouched(thing: Any) -> Iterator[None]:
     module = thing if torch is not None and isinstance(thing, torch.nn.Module) else None
     states = (np.random.get_state(), random.getstate())  # noqa: NPY002 - the user's own state
     drawn = None if torch is None else torch.random.get_rng_state()
+    device = torch is not None and torch.cuda.is_initialized()
+    there = torch.cuda.get_rng_state_all() if device and torch is not None else []
     parts = () if module is None else tuple(module.modules())
     attributes = [dict(vars(part)) for part in parts]
     buffers = [
@@ -144,6 +146,7 @@ def untouched(thing: Any) -> Iterator[None]:
         random.setstate(states[1])
         if torch is not None and drawn is not None:
             torch.random.set_rng_state(drawn)
+            torch.cuda.set_rng_state_all(there)
         for part, own, held in zip(parts, attributes, buffers, strict=True):
             _restore(torch, part, own, held)
 

@@ -43,6 +43,9 @@ SMP_UNKNOWN: dict[str, str] = {"LovaszLoss": "it sorts the errors of every class
 NNUNET_UNKNOWN: dict[str, str] = {
     "DeepSupervisionWrapper": "it wraps another loss and reads lists of outputs and targets"
 }
+_MASKED = ("MaskedDiceLoss", "SoftDiceLoss", "MemoryEfficientSoftDiceLoss")
+"""Losses that take a mask when they are called."""
+
 _NNUNET = {
     "SoftDiceLoss": "dice", "MemoryEfficientSoftDiceLoss": "dice",
     "RobustCrossEntropyLoss": "robust_ce_loss", "TopKLoss": "robust_ce_loss",
@@ -169,4 +172,6 @@ def _found(thing: Any, kind: type[Any], options: Mapping[str, Any], framework: s
     def call(outputs: tuple[Array, ...], targets: Array, _: Array, mask: Array) -> Array:
         return thing(*outputs, targets) if mask is None else thing(*outputs, targets, mask)
 
-    return Known(preset, spelling(preset), framework, "torch", call, held(thing))
+    masked = type(thing).__name__ in _MASKED
+    takes = ("mask",) if masked else ()
+    return Known(preset, spelling(preset), framework, "torch", call, held(thing), takes)

@@ -17,8 +17,9 @@ _READER = "lossledger.explanation.model._presets"
 def recognize(thing: Any) -> Found | None:
     """Return what a loss of Keras is; None if it is none of Keras'."""
     library = sys.modules.get("keras")
-    absent = library is None or not hasattr(library, "losses") or find_spec(_READER) is None
-    if absent or isinstance(thing, str | dict | type):
+    if library is None or not hasattr(library, "losses") or find_spec(_READER) is None:
+        return None
+    if isinstance(thing, str | dict | type):  # names, which Keras would look up
         return None
     preset = import_module(_READER).preset_of(thing)
     if preset is None:
@@ -28,7 +29,9 @@ def recognize(thing: Any) -> Found | None:
     is_function = not isinstance(thing, library.losses.Loss)
     bare = {"reduction": "none"} if is_function else {}
     preset = replace(preset, dtype=None, name=type(preset)().name, **bare)
-    return Known(preset, spelling(preset), f"Keras {library.__version__}", "numpy", caller(thing))
+    takes = () if is_function else ("sample_weight",)
+    framework = f"Keras {library.__version__}"
+    return Known(preset, spelling(preset), framework, "numpy", caller(thing), takes=takes)
 
 
 def caller(thing: Any) -> Any:

@@ -26,6 +26,7 @@ class Known:
         home: Framework of the arrays that it takes; "" for any.
         call: (*outputs, targets, sample_weight, mask) as its library orders them.
         dtype: NumPy name of the floats that it holds, and that data of NumPy are cast to.
+        takes: Which of "sample_weight" and "mask" it takes when it is called.
     """
 
     preset: AbstractLibraryLoss
@@ -34,6 +35,7 @@ class Known:
     home: str
     call: Call
     dtype: str | None = None
+    takes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 """A callable that nothing is known of: its number and its gradient, on data of one's choosing."""
 
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from lossledger._typing import Array, Callable
 from lossledger.explanation.criterion._call import Answer, answered
 from lossledger.explanation.criterion._host import Data, framework_of, host, into, untouched
 from lossledger.explanation.criterion._keras import caller, is_keras
+from lossledger.presets.migration import REFUSALS
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +43,12 @@ class Probe:
         if reader is None:
             return None
         own = data.map(lambda a: into(self.home, a))
-        with untouched(self.thing):
-            found = reader(self.call, own)
+        with untouched(self.thing), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found = reader(self.call, own)
+            except (RuntimeError, *REFUSALS):  # it can be computed, and not be differentiated
+                return None
         return None if found is None else tuple(host(s) for s in found)
 
 

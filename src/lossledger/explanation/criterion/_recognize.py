@@ -37,4 +37,4 @@ def of_preset(preset: AbstractLibraryLoss) -> Known:
         return preset(given, targets, sample_weight, mask)
 
     framework = f"ll.presets ({preset.library} {preset.version})"
-    return Known(preset, spelling(preset), framework, "", call)
+    return Known(preset, spelling(preset), framework, "", call, takes=("sample_weight", "mask"))

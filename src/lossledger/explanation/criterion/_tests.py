@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a black box does to batches that are repeated, split, scaled or shifted."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,10 +66,12 @@ class _Near:
 
 def number(probe: Probe, data: Data) -> float | None:
     """Return the number on other data; None if the criterion refuses it or it is no number."""
-    try:
-        found = probe.answer(data)
-    except LossLedgerError:
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of data that are no user's
+        try:
+            found = probe.answer(data)
+        except LossLedgerError:
+            return None
     return float(found.array) if found.reduced else None
 
 

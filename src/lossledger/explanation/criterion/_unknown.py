@@ -2,7 +2,6 @@
 """Criteria that are not recognized: equal to something that is known, or measured."""
 
 from dataclasses import replace
-from typing import Any
 
 from lossledger._typing import Sequence
 from lossledger.explanation._explanation import Explanation
@@ -12,17 +11,16 @@ from lossledger.explanation.criterion._candidates import Equal, equals, factor_i
 from lossledger.explanation.criterion._explain import explain_preset
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._known import Known, Unknown, spelling
-from lossledger.explanation.criterion._probe import Probe, in_numpy, probe_of
+from lossledger.explanation.criterion._probe import Probe, in_numpy
 from lossledger.explanation.criterion._tests import measure
 
 _WITHIN = {"float64": 1e-9, "float32": 2e-5, "float16": 2e-2, "bfloat16": 5e-2}
 
 
 def explain_unknown(
-    unknown: Unknown, thing: Any, data: Data, classes: Sequence[str] | None
+    unknown: Unknown, probe: Probe, data: Data, classes: Sequence[str] | None
 ) -> Explanation:
     """Explain a criterion by what it is equal to on this data, or by what can be measured."""
-    probe = probe_of(thing, data)
     answer = probe.answer(data)
     plain = in_numpy(data)
     if not answer.reduced:
@@ -73,7 +71,7 @@ def _equal(
     also = [spelling(e.preset) for e in found[1:] if e.factor == 1][:3]
     note = Note(
         "measured",
-        f"On this data, and with its outputs in reverse, {probe.name} equals {times}"
+        f"On this data, in part and with its outputs in reverse, {probe.name} equals {times}"
         f"{known.spelled}: the number deviates by {best.deviation:.1e}, {slope}."
         + (f" So does {', '.join(also)}." if also else ""),
         "Losses that agree here may differ elsewhere: try data with other labels and sizes.",

@@ -96,7 +96,8 @@ def options_of(loss: Any) -> str:
     if is_dataclass(inner):
         for f in fields(inner):
             value = getattr(inner, f.name)
-            plain = isinstance(value, bool | int | float | str) and f.name != "over"
+            plain = isinstance(value, bool | int | float | str)
+            plain = plain and f.name not in ("over", "ignore_index")  # they have steps of their own
             if plain and value != f.default:
                 said.append(f"{f.name}={value!r}")
     found = f" ({', '.join(said)})" if said else ""
