@@ -158,6 +158,30 @@ def test_objective_with_regularizer():
     assert found.deviation <= 1e-14
 
 
+def test_objective_with_weights_by_name():
+    """Each of two terms takes its own mask and weights, and one of them a user's function."""
+    b = explained.Batches()
+
+    def distance(outputs, targets):
+        return torch.sqrt(torch.sum((outputs - targets) ** 2, -1) + 1e-6)
+
+    objective = ll.Objective(
+        ll.Term("y", ll.losses.CrossEntropy(), "batch class"),
+        ll.Term("z", distance, "batch class", removes="class", loss_weight=0.5),
+    )
+    logits = b.logits.double().requires_grad_()
+    data = {"y": logits, "z": logits}, {"y": b.inside, "z": b.yes.double()}
+    size = len(logits)
+    mask = {"y": torch.arange(size) > 0}
+    weight = {"z": torch.arange(size, dtype=torch.float64)}
+    found = ll.explain(objective, *data, mask=mask, sample_weight=weight)
+    assert found.deviation <= 1e-14
+    first, second = found.pieces
+    assert (first.denominator, second.denominator) == (size - 1, size * (size - 1) / 2)
+    hand = torch.nn.functional.cross_entropy(logits[1:], b.inside[1:]).item()
+    assert first.value == pytest.approx(hand, rel=1e-12)
+
+
 def test_hooks_are_noticed():
     """Broken twin: a recognized module whose number was changed behind its back."""
     b = explained.Batches()

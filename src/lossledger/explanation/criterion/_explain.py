@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 
 from lossledger._errors import MatchError
-from lossledger._typing import Array, Sequence, Tree
+from lossledger._typing import Array, Callable, Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Extra, Note, Piece
 from lossledger.explanation.criterion._call import Answer
 from lossledger.explanation.criterion._flow import Flow, flow_of
-from lossledger.explanation.criterion._host import Data, host
+from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._known import Known
-from lossledger.explanation.criterion._words import piece_of
+from lossledger.explanation.criterion._words import bare, piece_of
+from lossledger.frames import NamedArray
 from lossledger.ledger import Ledger, Row
+from lossledger.losses import Elementwise, FromSums
 from lossledger.objective import Objective, match
 from lossledger.presets._base import OnBatch
 from lossledger.reductions import Sum
@@ -89,8 +91,7 @@ def explain_objective(
     objective: Objective, outputs: Tree, targets: Tree, sample_weight: Tree, mask: Tree
 ) -> Explanation:
     """Explain an objective: a piece for each term, an extra for each regularizer."""
-    there = _mapped(outputs), _mapped(targets)
-    weights = {"sample_weight": _mapped(sample_weight), "mask": _mapped(mask)}
+    given = outputs, targets, {"sample_weight": sample_weight, "mask": mask}
     _, theirs = objective(outputs, targets, sample_weight=sample_weight, mask=mask)
     if any(term.keys for term in objective.terms):
         raise MatchError(
@@ -99,7 +100,7 @@ def explain_objective(
             "Keys are passed with every batch, and explain takes none",
             "Read the ledger of objective(outputs, targets, keys=...)",
         )
-    flows = [_flow_in(objective, term, *there, weights) for term in objective.terms]
+    flows = [_flow_in(objective, term, *given) for term in objective.terms]
     pieces = tuple(
         piece_of(f, ", ".join(f.term.outputs), type(f.term.loss).__name__) for f in flows
     )
@@ -126,28 +127,40 @@ def split_rows(ledger: Ledger) -> tuple[Row, ...]:
 
 
 def _flow_in(
-    objective: Objective, term: Term, outputs: Tree, targets: Tree, weights: dict[str, Any]
+    objective: Objective, term: Term, outputs: Tree, targets: Tree, weights: Mapping[str, Any]
 ) -> Flow:
-    given = {"element_weight": None, **weights}
-    call = match(
-        objective.terms, objective.skip, objective.output_names, outputs, targets, given, {}
-    )
+    """Run one term of an objective on what it reads: in float64, unless it is a user's function.
+
+    A user's function takes the arrays of its own framework alone.
+    """
+    function = isinstance(bare(term.loss), Elementwise | FromSums)
+    own = _detached if function else host
+    there = _mapped(own, outputs), _mapped(own, targets)
+    given = {"element_weight": None, **{kind: _mapped(own, w) for kind, w in weights.items()}}
+    call = match(objective.terms, objective.skip, objective.output_names, *there, given, {})
     mine = {n: call.outputs[n] for n in term.outputs}
     goal = None if term.target is None else {term.target: call.targets[term.target]}
-    return flow_of(term, mine, goal, weights)
+    matched = call.weights[term.name]
+    return flow_of(term, mine, goal, {kind: getattr(matched, kind) for kind in weights})
+
+
+def _detached(array: Array) -> Array:
+    return into(framework_of(array), array)
 
 
 def _summed(term: Term) -> Term:
     return replace(term, reduction=term.reduction.then(Sum()))
 
 
-def _mapped(tree: Tree) -> Tree:
-    """Return a container with its arrays on the host."""
-    if isinstance(tree, dict):
-        return {n: _mapped(a) for n, a in tree.items()}
+def _mapped(change: Callable[[Array], Array], tree: Tree) -> Tree:
+    """Return a container with its arrays changed."""
+    if isinstance(tree, NamedArray):
+        return NamedArray(_mapped(change, tree.array), tree.axes)
+    if isinstance(tree, Mapping):
+        return {n: _mapped(change, a) for n, a in tree.items()}
     if isinstance(tree, tuple | list):
-        return type(tree)(_mapped(a) for a in tree)
-    return tree if tree is None or not hasattr(tree, "shape") else host(tree)
+        return [_mapped(change, a) for a in tree]
+    return tree if tree is None or not hasattr(tree, "shape") else change(tree)
 
 
 def _unreduced(theirs: Answer, total: float) -> Note:

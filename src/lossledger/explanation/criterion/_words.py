@@ -10,6 +10,7 @@ import numpy as np
 from lossledger._typing import Array, Sequence
 from lossledger.explanation._parts import Piece, Step
 from lossledger.explanation.criterion._flow import Flow, Stage, Weight, is_of_sums
+from lossledger.losses import Elementwise
 from lossledger.reductions import Mean, RootMean, Sum
 
 _NAMES = {
@@ -76,8 +77,8 @@ def formula_of(flow: Flow) -> str:
 def about(loss: Any) -> str:
     """Return the first sentence of a loss's description, of the one inside it if it wraps one."""
     inner = bare(loss)
-    if type(inner).__name__ == "Elementwise":
-        return getattr(inner.function, "__name__", "a function of yours")
+    if isinstance(inner, Elementwise):
+        return getattr(inner.f, "__name__", "a function of yours")
     doc = inspect.getdoc(type(inner)) or type(inner).__name__
     first = doc.split("\n\n", maxsplit=1)[0].replace("\n", " ").split("; ∂", maxsplit=1)[0]
     return first.removesuffix(".")
