@@ -13,7 +13,7 @@ KERAS_OWN = ("__array__ implementation doesn",)
 """Warnings that Keras 3.15 gives rise to itself: its variables do not know NumPy 2's `copy`."""
 
 
-def batch_size(printed: Printed) -> Claims:
+def batch_size_in_keras(printed: Printed) -> Claims:
     """A mean is the same at 32 and 64; a sum goes with the number of steps."""
     small, large, ratio = printed.row(1, "sum_over_batch_size")
     yield "the mean is the same", near(small, large, SINGLE) and near(ratio, 1, 1e-4)
@@ -45,7 +45,7 @@ def batch_size(printed: Printed) -> Claims:
     yield "or 64 times", near(summed_64, 64 * mean_64, 1e-4)
 
 
-def weight_decay(printed: Printed) -> Claims:
+def weight_decay_in_keras(printed: Printed) -> Claims:
     """The total is its parts; the penalty is never divided by the batch."""
     rows = {}
     for name in ("sum_over_batch_size", "sum"):
@@ -65,7 +65,7 @@ def weight_decay(printed: Printed) -> Claims:
         yield f"epoch {epoch}: of the size that the first batch showed", 0.01 < rest < 0.5
 
 
-def segmentation(printed: Printed) -> Claims:
+def segmentation_in_keras(printed: Printed) -> Claims:
     """The user's loss is small and a class is missing; averaged by class, it is found."""
     total = printed.row(1, "total")[0]
     yield "the total is small", 0 < total < 0.35
@@ -76,7 +76,7 @@ def segmentation(printed: Printed) -> Claims:
     yield "averaged by class, it is", iou["8-9"][1] > 0.1 + iou["8-9"][0]
 
 
-def two_outputs(printed: Printed) -> Claims:
+def two_outputs_in_keras(printed: Printed) -> Claims:
     """A layer's gradient is the weighted sum of those of the losses that it feeds."""
     pieces = [printed.row(1, name) for name in "CD"]
     for value, weight, contribution in pieces:
@@ -93,7 +93,13 @@ def two_outputs(printed: Printed) -> Claims:
         yield f"{layer}: its losses reach it, and no other", reached == wanted
 
 
-CLAIMS = {f.__name__: f for f in (batch_size, segmentation, two_outputs, weight_decay)}
+CLAIMS = {
+    f.__name__: f
+    for f in (
+        *(batch_size_in_keras, segmentation_in_keras),
+        *(two_outputs_in_keras, weight_decay_in_keras),
+    )
+}
 
 
 def test_there_are_examples():
