@@ -67,8 +67,10 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             self._sums = tuple(_variable(name, size + HEAD, wide) for name in names)
             self._same = (_variable("same", same, wide),) if same else ()
 
-    def update(self, ledger: Ledger, like: Array, *, training: bool) -> None:
-        """Add a step's ledger.
+    def update(
+        self, ledger: Ledger, like: Array, *, training: bool, live: Array | None = None
+    ) -> None:
+        """Add a step's ledger; nothing, where `live` is 0.
 
         Raises:
             MatchError: If it needs more room than there is, in a step that cannot make it.
@@ -78,6 +80,8 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._make_room(packed.layout, xp.wide(like))
         self._current = packed.layout
         steps = self._step(xp, packed, like, training)
+        if live is not None:
+            steps = tuple(step * xp.astype(live, xp.dtype(step)) for step in steps)
         fresh = self._sums[0].value[-HEAD] == 0
         if len(steps) == 1:
             self._sums[0].assign(self._sums[0].value + steps[0])
