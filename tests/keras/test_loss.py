@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from batches import objective_of
 from keras_runs import (
     BACKEND,
     JIT,
@@ -22,9 +23,7 @@ from keras_runs import (
 )
 
 import lossledger as ll
-from batches import objective_of
 from cases import LOSSES
-
 
 # Keras' writer of files on PyTorch and NumPy 2.
 SAVES = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -40,7 +40,7 @@ def windows_by_hand(model, x, y, weight, size):
 # Each length of a part is compiled once: where that takes long, one case has all that differs.
 @pytest.mark.parametrize("samples", [18] if JIT else [18, 22])
 def test_each_update_is_that_of_the_window(samples):
-    """Windows of 16, and a last one of 2 (fewer than its parts) or 6: same weights as in one batch."""
+    """A window of 16, and one of 2 (fewer than its parts) or 6: same weights as in one batch."""
     x, y, weight = labeled(samples)
     model = linear(kernel_regularizer=keras.regularizers.L2(1e-2))
     wanted = windows_by_hand(model, x, y, weight, 16)

@@ -48,7 +48,7 @@ class Attachment:
         """Remember what the methods were."""
         self.model, self.evaluate, self.bank = model, evaluate, bank
         self.minimised, self.holds = minimised, holds
-        methods = _OVERRIDES
+        methods: tuple[str, ...] = _OVERRIDES
         if keras.backend.backend() == "tensorflow" and not model.run_eagerly:
             methods += tuple(_MAKERS)
         self._own = {name: getattr(model, name) for name in methods}
@@ -89,7 +89,7 @@ class Attachment:
         bare = keras.backend.backend() == "torch" and in_symbolic_scope()
         if self.minimised:
             if in_symbolic_scope():
-                mark_loss_built(self.model)
+                mark_loss_built(self.model, built=True)
             if bare:
                 return keras.ops.zeros(())
             check_window(self.model, sample_weight, bool(training))
