@@ -73,10 +73,14 @@ def assert_near(found, wanted, what, rtol=RTOL):
 
 def assert_same_rows(found, wanted, rtol=RTOL):
     """Require ledgers with the same rows: counts to the last element, sums up to rounding."""
-    keys = [(r.term, r.cls, r.label, r.kind, r.count, r.support, r.iou) for r in found.rows]
-    assert keys == [(r.term, r.cls, r.label, r.kind, r.count, r.support, r.iou) for r in wanted.rows]
+    keys = [
+        [(r.term, r.cls, r.label, r.kind, r.count, r.support, r.iou) for r in ledger.rows]
+        for ledger in (found, wanted)
+    ]
+    assert keys[0] == keys[1]
     for name in ("numerator", "denominator"):
-        pairs = [(getattr(r, name), getattr(w, name)) for r, w in zip(found.rows, wanted.rows)]
+        mine, theirs = ([getattr(r, name) for r in ledger.rows] for ledger in (found, wanted))
+        pairs = zip(mine, theirs, strict=True)
         kept = [(a, b) for a, b in pairs if b is not None]
         assert_near([a for a, _ in kept], [b for _, b in kept], name, rtol)
 

@@ -137,8 +137,8 @@ def test_loss_weight_changes_while_training():
         def on_epoch_begin(self, epoch, logs=None):
             self.model.loss_weights["brier"].assign([0.5, 5.0, 50.0][epoch])
 
-    history = model.fit(x, y, batch_size=11, epochs=3, verbose=0, shuffle=False, callbacks=[Raise()])
-    first, *more = history.history["brier"]
+    given = {"batch_size": 11, "epochs": 3, "verbose": 0, "shuffle": False}
+    first, *more = model.fit(x, y, **given, callbacks=[Raise()]).history["brier"]
     assert_near(more, [10 * first, 100 * first], "Brier")
     assert model.ledger.to_dict()["terms"][1]["loss_weight"] == 50.0
     objective = ll.Objective(cross_entropy(), brier(loss_weight=50.0))
@@ -239,6 +239,7 @@ class Subclassed(keras.Model):
         self.dense = keras.layers.Dense(3)
 
     def call(self, x):
+        """Return the outputs."""
         return self.dense(x)
 
 
@@ -294,6 +295,7 @@ class Computes(keras.Model):
     """A model with a loss of its own."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return what is minimised."""
         return keras.ops.sum(y_pred)
 
 

@@ -11,6 +11,7 @@ try:
     from lossledger.keras._compile import compile, read_ledger, restore  # noqa: A004 - Keras' name
     from lossledger.keras._loss import Loss
     from lossledger.keras._plain import objective_from_dict, objective_to_dict
+    from lossledger.keras._windows import Windows
 except ModuleNotFoundError as missing:
     if missing.name != "keras":
         raise
@@ -24,6 +25,7 @@ except ModuleNotFoundError as missing:
 __all__ = [
     "LedgerCallback",
     "Loss",
+    "Windows",
     "compile",
     "objective_from_dict",
     "objective_to_dict",

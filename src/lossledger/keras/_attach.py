@@ -9,6 +9,7 @@ from lossledger._errors import MatchError
 from lossledger._typing import Array, Callable, Tree
 from lossledger.keras._bank import Bank, tracing
 from lossledger.keras._evaluate import Evaluator
+from lossledger.keras._part import WindowPart, check_window
 from lossledger.keras._private import (
     attach_metric,
     in_symbolic_scope,
@@ -47,7 +48,7 @@ class Attachment:
         """Remember what the methods were."""
         self.model, self.evaluate, self.bank = model, evaluate, bank
         self.minimised, self.holds = minimised, holds
-        methods = _OVERRIDES
+        methods: tuple[str, ...] = _OVERRIDES
         if keras.backend.backend() == "tensorflow" and not model.run_eagerly:
             methods += tuple(_MAKERS)
         self._own = {name: getattr(model, name) for name in methods}
@@ -88,16 +89,18 @@ class Attachment:
         bare = keras.backend.backend() == "torch" and in_symbolic_scope()
         if self.minimised:
             if in_symbolic_scope():
-                mark_loss_built(self.model)
+                mark_loss_built(self.model, built=True)
             if bare:
                 return keras.ops.zeros(())
+            check_window(self.model, sample_weight, bool(training))
             total, ledger = self.evaluate(y, y_pred, sample_weight)
         else:
             total = self._own["compute_loss"](x, y, y_pred, sample_weight, training)
             if bare:
                 return total
             _, ledger = self.evaluate(y, _apart(y_pred), sample_weight)
-        self.bank.update(ledger, total, training=bool(training))
+        live = sample_weight.numbers[1] if isinstance(sample_weight, WindowPart) else None
+        self.bank.update(ledger, total, training=bool(training), live=live)
         return total
 
     def make_train_function(self, force: bool = False) -> Any:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Keras metric that holds an epoch's ledger on the device: Keras resets it, carries it through
-compiled steps and prints its numbers.
-"""
+"""A Keras metric that holds an epoch's ledger on the device, through compiled steps."""
 
 import sys
 from typing import Any
@@ -22,7 +20,7 @@ from lossledger.term import Term
 
 
 class Bank(keras.metrics.Metric):  # type: ignore[misc]
-    """The sums of the steps since the last reset.
+    """The sums of the steps since the last reset; Keras resets it and prints its numbers.
 
     Args:
         terms: Whose ledgers are added up.
@@ -44,7 +42,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._same: tuple[Any, ...] = ()
         self._layouts: tuple[Layout, ...] = ()
         self._current: Layout | None = None
-        self.result = uncompiled(self.result)
+        self._read_logs = uncompiled(self._find_logs)
 
     @property
     def variables(self) -> list[Any]:
@@ -67,8 +65,10 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             self._sums = tuple(_variable(name, size + HEAD, wide) for name in names)
             self._same = (_variable("same", same, wide),) if same else ()
 
-    def update(self, ledger: Ledger, like: Array, *, training: bool) -> None:
-        """Add a step's ledger.
+    def update(
+        self, ledger: Ledger, like: Array, *, training: bool, live: Array | None = None
+    ) -> None:
+        """Add a step's ledger; nothing, where `live` is 0.
 
         Raises:
             MatchError: If it needs more room than there is, in a step that cannot make it.
@@ -78,6 +78,8 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._make_room(packed.layout, xp.wide(like))
         self._current = packed.layout
         steps = self._step(xp, packed, like, training)
+        if live is not None:
+            steps = tuple(step * xp.astype(live, xp.dtype(step)) for step in steps)
         fresh = self._sums[0].value[-HEAD] == 0
         if len(steps) == 1:
             self._sums[0].assign(self._sums[0].value + steps[0])
@@ -90,6 +92,10 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
 
     def result(self) -> dict[str, Any]:
         """Return the numbers for the logs by name; nothing before the first step."""
+        found: dict[str, Any] = self._read_logs()
+        return found
+
+    def _find_logs(self) -> dict[str, Any]:
         if not self._sums or self._current is None:
             return {}
         held = [v.value for v in self._sums]

@@ -10,7 +10,7 @@ from lossledger.keras._attach import Attachment
 from lossledger.keras._bank import Bank
 from lossledger.keras._evaluate import Evaluator, live_weights
 from lossledger.keras._loss import ObjectiveLoss
-from lossledger.keras._private import replicas
+from lossledger.keras._private import mark_loss_built, replicas
 from lossledger.ledger import Ledger
 from lossledger.objective import Objective
 
@@ -92,6 +92,7 @@ def restore(model: Any) -> None:
             "Call ll.keras.compile(model, objective, optimizer=...)",
         )
     _check_model(model)
+    mark_loss_built(model, built=False)
     _attach(model, carrier)
 
 
@@ -160,4 +161,3 @@ def _check_model(model: Any) -> None:
             "The mean of the replicas' means is another number than the mean of the batch",
             "Use the JAX backend with keras.distribution.DataParallel, or one replica",
         )
-

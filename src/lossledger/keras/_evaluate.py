@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from lossledger._array import is_array, library_of
+from lossledger._errors import MatchError
 from lossledger._typing import Array, Tree
 from lossledger.engines import growing
 from lossledger.keras._match import (
@@ -19,9 +20,11 @@ from lossledger.keras._match import (
     targets_by_name,
     weights_by_term,
 )
+from lossledger.keras._part import WindowPart
 from lossledger.ledger import Ledger
 from lossledger.objective import Objective
 from lossledger.regularizers import AbstractRegularizer
+from lossledger.splitting import Whole
 from lossledger.term import Term
 
 ADDED = "model_losses"
@@ -97,26 +100,57 @@ class Evaluator:
         objective: With the loss weights that it was built with.
         weights: Loss weights that are variables.
         adds: Whether Keras' own `model.losses` are part of the total.
+        whole: Structure of a window's whole, and the shapes of its numbers, once there is one.
     """
 
     model: Any
     objective: Objective
     weights: LossWeights
     adds: bool
+    whole: tuple[Any, list[tuple[int, ...]]] | None = field(default=None)
     _ready: Objective | None = field(default=None)
 
     def __call__(self, y: Tree, y_pred: Tree, sample_weight: Tree) -> tuple[Array, Ledger]:
         """Return (total, ledger) of a batch."""
         objective, names = self._live(), names_of(self.model)
         outputs = outputs_by_name(objective, y_pred, names)
+        masks = masks_of(objective, outputs)
+        part = sample_weight if isinstance(sample_weight, WindowPart) else None
+        weights = sample_weight if part is None else part.sample_weight
         total, ledger = objective(
             outputs,
             targets_by_name(objective, y, names),
-            mask=masks_of(objective, outputs),
-            sample_weight=weights_by_term(objective, sample_weight, y, names),
+            mask=masks,
+            sample_weight=weights_by_term(objective, weights, y, names),
             parameters=self._parameters(),
+            whole=None if part is None else self._whole(part, masks),
         )
-        return self._with_added(total, ledger) if self.adds else (total, ledger)
+        if self.adds:
+            share = None if part is None else part.numbers[2]
+            total, ledger = self._with_added(total, ledger, share)
+        return (total if part is None else total * part.numbers[0]), ledger
+
+    def _whole(self, part: WindowPart, masks: Any) -> Whole:
+        """Return the window that a part belongs to.
+
+        Raises:
+            MatchError: If layers left masks, which nobody could count before the forward pass.
+        """
+        if masks is not None:
+            raise MatchError(
+                "The parts of a window are counted before the forward pass",
+                f"Found a mask that layers left on the outputs of {', '.join(masks)}",
+                "A Masking or Embedding(mask_zero=True) layer decides which elements count",
+                "Pass the mask with the data, as sample weights of 0 and 1",
+            )
+        if self.whole is None:
+            raise MatchError(
+                "Windows must be made for the model that is trained on them",
+                "Found windows of another model",
+                "The model was compiled again, or the windows were made with another one",
+                "Make them after compiling: ll.keras.Windows(model, x, y, batch_size=...)",
+            )
+        return part.whole(*self.whole)
 
     def _live(self) -> Objective:
         """Return the objective with the variables' values: in JAX those of this trace."""
@@ -136,12 +170,15 @@ class Evaluator:
             return None
         return [v.value for v in self.model.trainable_variables]
 
-    def _with_added(self, total: Array, ledger: Ledger) -> tuple[Array, Ledger]:
-        """Add `model.losses`, each once, as Keras does."""
+    def _with_added(
+        self, total: Array, ledger: Ledger, share: Array | None
+    ) -> tuple[Array, Ledger]:
+        """Add `model.losses`, each once, as Keras does; a part adds its share."""
         losses = [keras.ops.sum(keras.ops.cast(x, total.dtype)) for x in self.model.losses]
         if not losses:
             return total, ledger
         added = sum(losses[1:], losses[0])
+        added = added if share is None else added * share
         xp = library_of(total)
         kept = growing(xp, xp.astype(xp.detach(added), xp.wide(total)))
         rows = (*ledger.regularizers, (ADDED, kept))

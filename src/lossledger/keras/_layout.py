@@ -225,9 +225,9 @@ def _open(book: Book, term: Term, live: Set[str]) -> tuple[BookForm, list[Any], 
 def _close(form: BookForm, sums: list[Any], same: list[Any], terms: Mapping[str, Term]) -> Book:
     """Take a book's numbers from the front of both lists."""
     weight = np.asarray(form.loss_weight) if form.loss_weight is not None else same.pop(0)
-    own = [sums.pop(0) for _ in range(6)]
+    contribution, numerator, denominator, count, curvature, total = (sums.pop(0) for _ in range(6))
     hits = sums.pop(0) if form.hits else None
-    account = Account(*own, loss_weight=weight, hits=hits)
+    account = Account(contribution, numerator, denominator, count, curvature, total, weight, hits)
     return Book(form.note, form.cells, account, _close_pool(form, sums, same, terms))
 
 

@@ -85,9 +85,7 @@ def _classes(form: BookForm) -> list[tuple[str, list[int]]]:
     names = form.note.classes or tuple(str(i) for i in range(shape[at]))
     index = np.moveaxis(np.reshape(np.arange(prod(shape)), shape), at, 0)
     cells = [[int(i) for i in np.ravel(own)] for own in index]
-    return [
-        (f"{form.note.term}_class_{name}", own) for name, own in zip(names, cells, strict=True)
-    ]
+    return [(f"{form.note.term}_class_{name}", own) for name, own in zip(names, cells, strict=True)]
 
 
 def _table(places: list[list[int]]) -> Any:

@@ -31,9 +31,7 @@ def targets_by_name(objective: Objective, targets: Tree, names: Axes) -> Tree:
     return _present(found)
 
 
-def weights_by_term(
-    objective: Objective, sample_weight: Tree, targets: Tree, names: Axes
-) -> Any:
+def weights_by_term(objective: Objective, sample_weight: Tree, targets: Tree, names: Axes) -> Any:
     """Return sample weights by term: those beside its target; a single one is for all.
 
     Raises:

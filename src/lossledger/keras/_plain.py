@@ -58,11 +58,11 @@ def objective_from_dict(data: Mapping[str, Any]) -> Objective:
     Raises:
         MatchError: If the data is something else, or of another version.
     """
-    given = data.get("lossledger") if isinstance(data, Mapping) else type(data).__name__
-    if given != "objective" or data["version"] != VERSION:
+    head = _head(data)
+    if head != ("objective", VERSION):
         raise MatchError(
             f"objective_from_dict needs what objective_to_dict gave, of version {VERSION}",
-            f"Found {given!r}, version {data.get('version') if given == 'objective' else None!r}",
+            f"Found {head[0]!r} of version {head[1]!r}",
             "It was written by another release, or by something else",
             "Write it again with objective_to_dict(objective)",
         )
@@ -70,6 +70,13 @@ def objective_from_dict(data: Mapping[str, Any]) -> Objective:
     regularizers = [_read(each) for each in data["regularizers"]]
     names = data["output_names"]
     return Objective(*terms, *regularizers, skip=data["skip"], output_names=names)
+
+
+def _head(data: Any) -> tuple[Any, Any]:
+    """Return what data says it is, and its version."""
+    if not isinstance(data, Mapping):
+        return type(data).__name__, None
+    return data.get("lossledger"), data.get("version")
 
 
 def _term(term: Term) -> dict[str, Any]:
@@ -102,6 +109,11 @@ def _write(value: Any, where: str) -> Any:
         return value if math.isfinite(value) else {"type": "float", "value": repr(value)}
     if isinstance(value, list):
         return [_write(part, where) for part in value]
+    return _tagged(value, where)
+
+
+def _tagged(value: Any, where: str) -> dict[str, Any]:
+    """Write what JSON has no form of."""
     if isinstance(value, tuple):
         return {"type": "tuple", "items": [_write(part, where) for part in value]}
     if isinstance(value, Mapping):
@@ -122,14 +134,18 @@ def _read(data: Any) -> Any:
         return [_read(part) for part in data]
     if not isinstance(data, Mapping):
         return data
+    if data["type"] == "float":
+        return float(data["value"])
+    if data["type"] == "tuple":
+        return tuple(_read(part) for part in data["items"])
+    if data["type"] == "dict":
+        return {_read(k): _read(v) for k, v in data["items"]}
+    return _read_object(data)
+
+
+def _read_object(data: Mapping[str, Any]) -> Any:
     own = {name: part for name, part in data.items() if name != "type"}
     kind = data["type"]
-    if kind == "float":
-        return float(own["value"])
-    if kind == "tuple":
-        return tuple(_read(part) for part in own["items"])
-    if kind == "dict":
-        return {_read(k): _read(v) for k, v in own["items"]}
     if kind == "array":
         return np.asarray(own["data"], dtype=own["dtype"])
     known = _known().get(kind)

@@ -70,14 +70,14 @@ def user_loss_weights(model: Any) -> Any:
     return (config or {}).get("loss_weights")
 
 
-def mark_loss_built(model: Any) -> None:
-    """Tell Keras that the loss needs no symbolic batch before each fit and evaluate.
+def mark_loss_built(model: Any, *, built: bool) -> None:
+    """Tell Keras whether the loss needs a symbolic batch before the next fit or evaluate.
 
     Without it Keras traces the model once more at every call, with the same result.
     """
     known: Any = getattr(model, "_compile_loss", None)
     if hasattr(known, "built"):
-        known.built = True
+        known.built = built
 
 
 def in_symbolic_scope() -> bool:

@@ -26,27 +26,28 @@ class ByShape:
     """
 
     def __init__(self, model: Any, name: str, make: Callable[..., Any]) -> None:
-        """Make the one that Keras would use."""
+        """Make none yet."""
         self.model, self.name, self.make = model, name, make
-        self.plain: Step = self._new()
         self.known: dict[Any, Step] = {}
 
     def __call__(self, iterator: Any) -> Any:
-        """Run the steps of one execution."""
-        if _is_static(iterator):
-            return self.plain(iterator)
-        return self._each(iterator)
+        """Run the steps of one execution: at once, if all batches have one shape."""
+        spec = _static_spec(iterator)
+        return self._for(spec)(iterator) if spec is not None else self._each(iterator)
 
     def _each(self, batches: Iterable[Any]) -> Any:
         outputs: Any = None
         for _, batch in zip(range(self.model.steps_per_execution), batches, strict=False):
             key = tuple(_shape(part) for part in keras.tree.flatten(batch))
-            if key not in self.known:
-                self.known[key] = self._new()
-            outputs = self.known[key](iter((batch,)))
+            outputs = self._for(key)(iter((batch,)))
         if outputs is None:
             raise StopIteration
         return outputs
+
+    def _for(self, key: Any) -> Step:
+        if key not in self.known:
+            self.known[key] = self._new()
+        return self.known[key]
 
     def _new(self) -> Step:
         """Let Keras make a function, and stay in its place."""
@@ -56,18 +57,16 @@ class ByShape:
         return found
 
 
-def _is_static(iterator: Any) -> bool:
-    """Whether all batches of a TensorFlow iterator have one known shape."""
+def _static_spec(iterator: Any) -> Any:
+    """Return the shapes of a TensorFlow iterator's batches; None if they may differ."""
     spec = getattr(iterator, "element_spec", None)
     if spec is None:
-        return False
+        return None
     parts = sys.modules["tensorflow"].nest.flatten(spec)
-    return all(getattr(part, "shape", None) is not None and _full(part) for part in parts)
-
-
-def _full(spec: Any) -> bool:
-    full: bool = spec.shape.is_fully_defined()
-    return full
+    shapes = [getattr(part, "shape", None) for part in parts]
+    if any(shape is None or not shape.is_fully_defined() for shape in shapes):
+        return None
+    return "iterator", *(_shape(part) for part in parts)
 
 
 def _shape(part: Any) -> Any:
