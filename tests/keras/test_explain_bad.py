@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras_models import Case, bce_dice, rows, segmentation, sequence, sequential, two_outputs
 
 import lossledger as ll
-from keras_models import Case, bce_dice, rows, segmentation, sequence, sequential, two_outputs
 from lossledger import DomainError, MatchError, ShapeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

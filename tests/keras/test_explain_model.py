@@ -7,9 +7,9 @@ import json
 import keras
 import numpy as np
 import pytest
+from keras_models import CASES, bce_dice, segmentation, sequence
 
 import lossledger as ll
-from keras_models import CASES, bce_dice, segmentation, sequence
 from lossledger.explanation.model import explain_model
 from lossledger.explanation.model._private import Private
 
@@ -66,7 +66,9 @@ def test_everything_is_plain(name):
     assert "<table>" in found._repr_html_()
 
 
-@pytest.mark.parametrize("name", ["sequential, class_weight", "two outputs", "segmentation, eagerly"])
+@pytest.mark.parametrize(
+    "name", ["sequential, class_weight", "two outputs", "segmentation, eagerly"]
+)
 def test_next_step_reports_the_same(name):
     """What train_on_batch then reports is the number explained, dropout and masks included."""
     case = CASES[name]()

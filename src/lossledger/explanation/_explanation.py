@@ -60,7 +60,8 @@ class Explanation:
     @property
     def formula(self) -> str:
         """The total in symbols."""
-        return " + ".join([p.symbols for p in self.pieces] + [e.formula for e in self.extras])
+        counted = [p.symbols for p in self.pieces if p.loss_weight != 0]
+        return " + ".join(counted + [e.formula for e in self.extras]) or "0"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and strings, ready for JSON."""

@@ -10,6 +10,10 @@ def elsewhere(reading: Reading) -> tuple[Elsewhere, ...]:  # noqa: ARG001
     return ()
 
 
-def value_under(loss: LossReading, convention: str) -> tuple[float | None, str]:  # noqa: ARG001
+def value_under(
+    loss: LossReading,  # noqa: ARG001
+    convention: str,  # noqa: ARG001
+    reading: Reading | None = None,  # noqa: ARG001
+) -> tuple[float | None, str]:
     """Return (a loss's value under a convention, what is done otherwise)."""
     return None, "not there yet"
