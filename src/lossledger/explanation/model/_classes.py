@@ -55,7 +55,7 @@ def decided(loss: LossReading, preset: AbstractKeras | None) -> Decided | None:
 
 
 _LAST = (-1, None)
-_LARGEST = "for each element, the class with the largest output"
+_LARGEST = "for each element the class with the largest output"
 
 
 def _of_labels(targets: Array, outputs: Array, ignored: int | None) -> Decided | None:
@@ -87,7 +87,7 @@ def _of_rows(targets: Array, scores: Array, preset: AbstractKeras | None) -> Dec
         return Decided(goal, best, exclusive, _LARGEST)
     logits = getattr(preset, "from_logits", not inside)
     threshold = 0.0 if logits else 0.5
-    how = f"each class by itself: yes where its output is above {threshold:g}"
+    how = f"each class by itself, yes where its output is above {threshold:g}"
     return Decided(goal, scores > threshold, exclusive, how)
 
 

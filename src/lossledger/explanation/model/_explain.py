@@ -171,9 +171,7 @@ def _seen(
     """Return the rows of one loss: from its preset, or else from outputs, targets and values."""
     found = decided(loss, preset)
     names = _names(loss, classes)
-    told = (
-        "" if found is None else f"IoU of `{loss.output}` is that of hard decisions: {found.how}."
-    )
+    told = "" if found is None else f"IoU of `{loss.output}` is of hard decisions, {found.how}."
     decisions = [told] if told else []
     if preset is not None and made.reduced is not None:
         ledger, undecided = account_of(loss, preset, names)
