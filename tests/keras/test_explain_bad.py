@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from keras_models import Case, bce_dice, rows, sequence, sequential
 
 import lossledger as ll
-from keras_models import Case, bce_dice, rows, segmentation, sequence, sequential, two_outputs
 from lossledger import DomainError, MatchError, ShapeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -21,6 +21,23 @@ def plain(loss="mse", compiled=True, **options) -> Case:
     if compiled:
         model.compile("sgd", loss=loss, **options)
     return Case(model, np.ones((4, 5)), np.zeros((4, 2)))
+
+
+def pair() -> Case:
+    """A model of two outputs."""
+    x = keras.Input((5,))
+    model = keras.Model(x, [layers.Dense(2)(x), layers.Dense(2)(x)])
+    model.compile("sgd", loss="mse")
+    return Case(model, np.ones((4, 5)), [np.zeros((4, 2)), np.zeros((4, 2))])
+
+
+def images(loss) -> tuple:
+    """Return a model that hands its images on, images that are probabilities, and targets."""
+    image = keras.Input((4, 4, 5))
+    model = keras.Model(image, layers.Identity()(image))
+    model.compile("sgd", loss=loss)
+    y = rows(np.random.default_rng(0), 4, 4, 4, 5)
+    return model, 0.9 * y + 0.05, y
 
 
 def unbuilt() -> Case:
@@ -53,28 +70,28 @@ BAD = {
         "must match the model's outputs",
     ),
     "one target of two": (
-        two_outputs,
-        {"y": [np.zeros((4, 6))], "sample_weight": None},
+        pair,
+        {"y": [np.zeros((4, 2))]},
         MatchError,
         "must match the model's outputs",
     ),
     "lists of numbers": (plain, {"y": [[0.0, 0.0]] * 4}, MatchError, "one batch of arrays"),
     "another number of samples": (plain, {"y": np.zeros((3, 2))}, ShapeError, "number of samples"),
     "class weights, two outputs": (
-        two_outputs,
-        {"class_weight": {0: 2.0}, "sample_weight": None},
+        pair,
+        {"class_weight": {0: 2.0}},
         MatchError,
         "one output",
     ),
     "class weights, images": (
-        segmentation,
+        lambda: Case(*images("mse")),
         {"class_weight": {0: 2.0}},
         ShapeError,
         "one label, or one row",
     ),
     "one weight map for two outputs": (
-        two_outputs,
-        {"sample_weight": np.ones((4, 6))},
+        pair,
+        {"sample_weight": np.ones((4, 2))},
         ShapeError,
         "one number a sample",
     ),
@@ -142,13 +159,10 @@ def test_loss_that_cannot_be_followed(loss, told):
 def test_disagreement_is_told_and_not_shown():
     """A known loss whose epsilon was changed is not accounted for with the usual one."""
     usual = keras.config.epsilon()
-    image = keras.Input((8, 8, 5))
-    model = keras.Model(image, layers.Identity()(image))
-    model.compile("sgd", loss="binary_crossentropy")
-    y = rows(np.random.default_rng(0), 4, 8, 8, 5)
+    model, x, y = images("binary_crossentropy")
     try:
         keras.config.set_epsilon(0.3)
-        found = ll.explain(model, 0.9 * y + 0.05, y)
+        found = ll.explain(model, x, y)
     finally:
         keras.config.set_epsilon(usual)
     assert found.ledger is None
@@ -177,9 +191,9 @@ def test_own_compute_loss_is_seen():
 
 def test_weights_on_one_number():
     """Σ w·L / #w: weights on a loss of one number multiply all of it by their mean."""
-    case = segmentation(bce_dice)
-    found = ll.explain(case.model, case.x, case.y, sample_weight=np.array([0.0, 1.0, 2.0, 5.0]))
-    bare = ll.explain(case.model, case.x, case.y)
+    given = images(bce_dice)
+    found = ll.explain(*given, sample_weight=np.array([0.0, 1.0, 2.0, 5.0]))
+    bare = ll.explain(*given)
     assert found.pieces[0].denominator == 4.0
     assert found.total == pytest.approx(2.0 * bare.total, rel=1e-5)
     weights = next(s for s in found.pieces[0].steps if s.stage == "weights")
