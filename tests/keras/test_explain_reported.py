@@ -69,7 +69,7 @@ def test_loss_is_weighted_by_batch_size_and_holds_regularizers() -> None:
     row = rows(plain(), X, Y)["loss"]
     near(row.number, SQUARES.mean() + 1)
     assert "(10 here)" in row.rule
-    assert "1 regularizers or added losses, 1." in row.differs
+    assert "regularizers and added losses, 1." in row.differs
     near(log(plain(), X, Y, batch_size=10)["loss"], row.number)
 
 
@@ -148,6 +148,10 @@ def test_loss_of_each_output() -> None:
     near(told["b_loss"].number, SIZES.mean())
     assert "The total has 2 times it" in told["a_loss"].differs
     assert "a_loss" not in rows(plain(), X, Y)
+    dropped = plain(["mse", "mae"])
+    ended = {name: n for name, n in log(dropped, X, Y).items() if name.endswith("_loss")}
+    assert ended == {n: r.number for n, r in rows(dropped, X, Y).items() if n in ended}
+    assert set(ended.values()) == {0.0}
     assert not [name for name in log(plain(), X, Y) if name.endswith("_loss")]
 
 

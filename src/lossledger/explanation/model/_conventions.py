@@ -88,7 +88,7 @@ def value_under(
 
 def _total(reading: Reading, convention: str) -> Elsewhere:
     """Return the model's total under a convention."""
-    total, reasons, decided = 0.0, [], bool(reading.losses)
+    total, reasons, decided = 0.0, [], bool(reading.losses) or bool(np.isfinite(reading.number))
     several = len(reading.losses) > 1
     for loss in reading.losses:
         value, why = value_under(loss, convention, reading)
@@ -360,8 +360,10 @@ def _denominators(loss: LossReading, convention: str) -> list[str]:
     reasons = []
     mask = mask_of(loss)
     if loss.mask is not None and mask is not None and convention in ("keras2.3", "keras2.10"):
+        own = loss.own_mask if convention == "keras2.10" else None
+        count = float(mask.size if own is None else wide(own).sum())
         reasons.append(
-            f"masked elements stay in the denominator, {number(float(mask.size))} instead of "
+            f"masked elements stay in the denominator, {number(count)} instead of "
             f"{number(float(mask.sum()))}"
         )
     if convention == "keras1" and loss.sample_weight is not None:

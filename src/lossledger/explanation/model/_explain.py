@@ -68,7 +68,7 @@ def _explained(
     undecided = [*reading.undecided, *(m.undecided for m in made if m.undecided)]
     if convention is not None:
         pieces = tuple(
-            _under(*each, convention) for each in zip(pieces, reading.losses, strict=True)
+            _under(*each, convention, reading) for each in zip(pieces, reading.losses, strict=True)
         )
     total = sum(p.contribution for p in pieces) + sum(e.amount for e in reading.extras)
     _check_classes(reading, classes)
@@ -173,9 +173,9 @@ def _check_classes(reading: Reading, classes: Sequence[str] | None) -> None:
     )
 
 
-def _under(piece: Piece, loss: LossReading, convention: str) -> Piece:
+def _under(piece: Piece, loss: LossReading, convention: str, reading: Reading) -> Piece:
     """Return a piece with the value that another version of Keras gives."""
-    value, why = value_under(loss, convention)
+    value, why = value_under(loss, convention, reading)
     if value is None:
         raise MatchError(
             f"Every loss of the model must exist under {convention!r}",
