@@ -226,6 +226,24 @@ def test_loss_weights_and_extras_add_up() -> None:
     assert numbers(active, X, Y)["keras2.11"] is not None
 
 
+def test_replaced_activation_is_undecided() -> None:
+    """A softmax before a binary cross entropy: TensorFlow's Keras 2 takes what lies before it."""
+    inputs = keras.layers.Input((2,))
+    for activation in ("softmax", "sigmoid"):
+        last = keras.layers.Dense(3, activation, kernel_initializer="ones", name="out")
+        model = keras.Model(inputs, last(inputs))
+        model.compile(loss="binary_crossentropy", run_eagerly=True)
+        x, y = np.array([[1.0, 2.0], [0.5, 0.1]], "float32"), np.eye(3, dtype="float32")[:2]
+        before = x.sum(-1, keepdims=True).astype("float64")
+        expected = (np.log1p(np.exp(before)) - y * before).mean()
+        value = numbers(model, x, y)["keras2.11"]
+        if activation == "sigmoid" or BACKEND == "tensorflow":
+            assert value == pytest.approx(expected, rel=1e-5)
+        else:
+            assert value is None
+            assert "before the model's softmax" in reasons(model, x, y)["keras2.11"]
+
+
 def test_unknown_convention() -> None:
     """A convention that there is not is an error that names those there are."""
     reading = read(steps(), X, Y)
