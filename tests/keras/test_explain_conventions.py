@@ -107,9 +107,17 @@ def test_weights_by_sample() -> None:
     assert "weigh samples" in reasons(steps(), X, Y, w)["keras2.11"]
 
 
+# Plain weights: drawing random ones takes seconds to compile.
+SEQUENCES = {
+    "return_sequences": True,
+    "kernel_initializer": "ones",
+    "recurrent_initializer": "ones",
+}
+
+
 def test_recurrent_layers_stop_the_mask() -> None:
     """In 3.16 a mask does not pass an LSTM, so padding counts; without one it does."""
-    layer = keras.layers.LSTM(2, return_sequences=True, name="lstm")
+    layer = keras.layers.LSTM(2, name="lstm", **SEQUENCES)
     reading = read(steps(masked=True, between=layer), X, Y)
     loss = reading.losses[0]
     value, why = value_under(loss, "keras3.16", reading)
@@ -126,9 +134,9 @@ def test_recurrent_layers_stop_the_mask() -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        keras.layers.GRU(2, return_sequences=True),
-        keras.layers.Bidirectional(keras.layers.SimpleRNN(2, return_sequences=True)),
-        keras.layers.TimeDistributed(keras.layers.Dense(2)),
+        keras.layers.GRU(2, **SEQUENCES),
+        keras.layers.Bidirectional(keras.layers.SimpleRNN(2, **SEQUENCES)),
+        keras.layers.TimeDistributed(keras.layers.Dense(2, kernel_initializer="ones")),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -144,7 +152,7 @@ def test_two_ways_of_a_mask_are_undecided() -> None:
     """Where one way of the mask is recurrent and another is not, there is no number."""
     inputs = keras.layers.Input((4, 2))
     hidden = keras.layers.Masking()(inputs)
-    recurrent = keras.layers.GRU(2, return_sequences=True)(hidden)
+    recurrent = keras.layers.GRU(2, **SEQUENCES)(hidden)
     both = keras.layers.Add()([hidden, recurrent])
     model = keras.Model(inputs, keras.layers.Dense(1, name="out")(both))
     model.compile(loss="mse", run_eagerly=True)
@@ -171,7 +179,9 @@ def test_ignored_class() -> None:
     """`ignore_class` is of TensorFlow 2.10: before there is no number."""
     loss = L.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1)
     inputs = keras.layers.Input((4, 2))
-    model = keras.Model(inputs, keras.layers.Dense(3, name="out")(inputs))
+    model = keras.Model(
+        inputs, keras.layers.Dense(3, kernel_initializer="ones", name="out")(inputs)
+    )
     model.compile(loss=loss, run_eagerly=True)
     reading = read(model, X, LABELS)
     found = numbers(model, X, LABELS)
@@ -194,7 +204,9 @@ NONE = {
 def test_no_number(loss: Any, convention: str) -> None:
     """A version without the loss, the option or the reduction has no number, and says so."""
     inputs = keras.layers.Input((4, 2))
-    model = keras.Model(inputs, keras.layers.Dense(3, "softmax", name="out")(inputs))
+    model = keras.Model(
+        inputs, keras.layers.Dense(3, "softmax", kernel_initializer="ones", name="out")(inputs)
+    )
     model.compile(loss=loss, run_eagerly=True)
     reading = read(model, X, np.eye(3, dtype="float32")[LABELS])
     value, why = value_under(reading.losses[0], convention, reading)

@@ -131,7 +131,7 @@ def test_metric_loses_the_mask() -> None:
 
 def test_mask_is_lost() -> None:
     """A layer that does something and does not support masks loses it: padding counts."""
-    convolution = keras.layers.Conv1D(2, 1, name="convolution")
+    convolution = keras.layers.Conv1D(2, 1, kernel_initializer="ones", name="convolution")
     with pytest.warns(UserWarning, match="does not support masking"):
         model = steps(masked=True, between=convolution)
     convolution.kernel.assign(np.eye(2)[None])

@@ -37,9 +37,10 @@ def compiled(model: Any, **options: Any) -> Any:
 
 def plain(loss: Any = "mse", dropout: float = 0.0, **options: Any) -> Any:
     """Return a model of one output, Σ x, with an L2 of 2 · 0.5 on its two weights."""
-    first = keras.layers.Dropout(dropout, name="dropout")
-    last = dense(kernel_regularizer=keras.regularizers.L2(0.5))
-    return compiled(keras.Sequential([keras.layers.Input((2,)), first, last]), loss=loss, **options)
+    layers = [keras.layers.Input((2,)), dense(kernel_regularizer=keras.regularizers.L2(0.5))]
+    if dropout:
+        layers.insert(1, keras.layers.Dropout(dropout, name="dropout"))
+    return compiled(keras.Sequential(layers), loss=loss, **options)
 
 
 def rows(model: Any, *data: Any) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def test_metrics_beside_the_loss() -> None:
 def test_metrics_of_several_outputs() -> None:
     """Metrics are named by output; accuracy is chosen by shapes; objects are taken as they are."""
     inputs = keras.layers.Input((2,))
-    three = keras.layers.Dense(3, "softmax", name="b")(inputs)
+    three = keras.layers.Dense(3, "softmax", kernel_initializer="ones", name="b")(inputs)
     model = keras.Model(inputs, [dense("a")(inputs), three])
     metrics = {"a": [keras.metrics.RootMeanSquaredError()], "b": "accuracy"}
     compiled(model, loss=["mse", "sparse_categorical_crossentropy"], metrics=metrics)
