@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A compiled Keras model explained: its parts add up to what Keras minimizes."""
 
+import dataclasses
 import functools
 import json
 
 import keras
 import numpy as np
 import pytest
+from keras_models import CASES, STEPS, bce_dice, segmentation, sequence
 
 import lossledger as ll
-from keras_models import CASES, bce_dice, segmentation, sequence
 from lossledger.explanation.model import explain_model
+from lossledger.explanation.model._inner import Inner
+from lossledger.explanation.model._pieces import piece_of
 from lossledger.explanation.model._private import Private
+from lossledger.explanation.model._read import read
 
 # Keras' own arrays warn of NumPy's copy keyword.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -66,7 +70,9 @@ def test_everything_is_plain(name):
     assert "<table>" in found._repr_html_()
 
 
-@pytest.mark.parametrize("name", ["sequential, class_weight", "two outputs", "segmentation, eagerly"])
+@pytest.mark.parametrize(
+    "name", ["sequential, class_weight", "two outputs", "segmentation, eagerly"]
+)
 def test_next_step_reports_the_same(name):
     """What train_on_batch then reports is the number explained, dropout and masks included."""
     case = CASES[name]()
@@ -156,6 +162,7 @@ def test_class_behind_a_small_total():
     print(screen)
     assert "Hidden by the total: class person" in screen
     assert all(row.contribution == 0 and row.kind == "decisions" for row in found.rows)
+    assert [row["contribution"] for row in found.to_dict()["rows"]] == [None] * 5
     assert "one number" in found.undecided[0]
 
 
@@ -182,3 +189,30 @@ def test_own_means_of_a_loss_without_preset():
     assert sum(r.contribution for r in found.rows) == pytest.approx(found.total, rel=1e-6)
     assert all(r.own_mean > 0 for r in found.rows)
     assert sum(r.support for r in found.rows) == 4 * 8 * 8
+
+
+def test_weights_along_another_axis():
+    """(B,) weights on (B, T) values with T = B weigh the steps, and the page says so."""
+    x, y = np.ones((6, 6, 2)), np.arange(36.0).reshape(6, 6, 1)
+    model = sequence("mae", {}).model
+    found = ll.explain(model, x, y, sample_weight=np.arange(6.0))
+    piece = found.pieces[0]
+    errors = np.abs(y - keras.ops.convert_to_numpy(model(x)))[..., 0]
+    assert piece.numerator == pytest.approx(np.sum(errors * np.arange(6.0)), rel=1e-5)
+    assert "lines up with the last axes" in piece.step("weights").text
+    assert any("must have the axes of Keras' values" in each for each in found.undecided)
+
+
+@pytest.mark.parametrize(
+    "change", [{"mask": None}, {"sample_weight": np.ones((4, 6))}, {"value": 1.0}]
+)
+def test_steps_that_do_not_lead_to_the_number_twin(change):
+    """The broken twin: with a mask, weights or a value that Keras did not use, no step is shown."""
+    case, _ = seen("masked, weights (B, T)")
+    loss = read(case.model, case.x, case.y, STEPS, None, Private()).losses[0]
+    inner = Inner("", "mean")
+    assert piece_of(loss, inner).undecided == ""
+    wrong = piece_of(dataclasses.replace(loss, **change), inner)
+    assert "Keras' call gave" in wrong.undecided
+    assert wrong.reduced is None
+    assert wrong.piece.numerator is None

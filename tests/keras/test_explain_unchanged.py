@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras_models import Case, draw, segmentation, sequential, subclassed, two_outputs
 
 import lossledger as ll
-from keras_models import Case, draw, segmentation, sequential, subclassed, two_outputs
 from lossledger.explanation.model import explain_model
 from lossledger.explanation.model._private import Private
 
@@ -38,10 +38,10 @@ def framework_draw() -> Any:
 
         return torch.rand(()) + keras.random.normal(())
     if backend == "tensorflow":
-        import tensorflow
+        import tensorflow as tf
 
-        generator = tensorflow.random.get_global_generator()
-        return generator.uniform(()) + tensorflow.random.uniform(()) + keras.random.normal(())
+        generator = tf.random.get_global_generator()
+        return generator.uniform(()) + tf.random.uniform(()) + keras.random.normal(())
     return 0.0
 
 
@@ -49,10 +49,10 @@ def drawing() -> Case:
     """A model with a layer that draws; on PyTorch, with modules of torch."""
     r = draw()
     if keras.backend.backend() == "tensorflow":
-        import tensorflow
+        import tensorflow as tf
 
-        seeded = tensorflow.random.Generator.from_seed(7)
-        tensorflow.random.set_global_generator(seeded)
+        seeded = tf.random.Generator.from_seed(7)
+        tf.random.set_global_generator(seeded)
     x = keras.Input((5,))
     h = Drawing()(layers.Dropout(0.5)(x))
     if keras.backend.backend() == "torch":
@@ -118,10 +118,10 @@ def framework_states(model: Any) -> dict[str, Any]:
             "grads": grads,
         }  # fmt: skip
     if backend == "tensorflow":
-        import tensorflow
+        import tensorflow as tf
         from tensorflow.python.eager import context
 
-        state = tensorflow.random.get_global_generator().state.numpy().tolist()
+        state = tf.random.get_global_generator().state.numpy().tolist()
         return {"generator": state, "seeds": repr(context.context()._rng.getstate())}
     return {}
 

@@ -60,7 +60,8 @@ class Explanation:
     @property
     def formula(self) -> str:
         """The total in symbols."""
-        return " + ".join([p.symbols for p in self.pieces] + [e.formula for e in self.extras])
+        counted = [p.symbols for p in self.pieces if p.loss_weight != 0]
+        return " + ".join(counted + [e.formula for e in self.extras]) or "0"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain numbers and strings, ready for JSON."""
@@ -73,8 +74,8 @@ class Explanation:
             "formula": self.formula,
             "pieces": [p.to_dict() for p in self.pieces],
             "extras": [dict(vars(e)) for e in self.extras],
-            "rows": [row.to_dict() for row in self.rows],
-            "overlooked": [row.to_dict() for row in self.overlooked],
+            "rows": [_plain(row) for row in self.rows],
+            "overlooked": [_plain(row) for row in self.overlooked],
             "reported": [dict(vars(r)) for r in self.reported],
             "elsewhere": [dict(vars(e)) for e in self.elsewhere],
             "notes": [dict(vars(n)) for n in self.notes],
@@ -114,3 +115,9 @@ class Explanation:
         theirs = f"{self.framework} itself: {_show.number(self.number)}"
         measure = "relative to the larger of 1 and the number"
         return (formula, f"{theirs}; deviation {self.deviation:.1e}, {measure}.")
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """Return a row as plain numbers; without a contribution where it is not known."""
+    found = row.to_dict()
+    return found | {"contribution": None} if row.kind == "decisions" else found

@@ -62,7 +62,9 @@ def as_html(sections: tuple[Section, ...]) -> str:
 def _text(section: Section) -> str:
     parts = [section.title] if section.title else []
     if section.headings:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        cells = [cell for line in section.cells for cell in line]
+        sentences = max(map(len, cells), default=0) > WIDTH // 2
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, width=WIDTH if sentences else None)
         for name in section.headings:
             right = name in section.numbers
             table.add_column(name, justify="right" if right else "left", no_wrap=right)

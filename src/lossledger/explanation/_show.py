@@ -62,13 +62,20 @@ def rows(found: Sequence[Row], overlooked: Sequence[Row], decisions: Sequence[st
     headings = (
         "output", "term", "class", "label", "support", "own mean", "contribution", "share", "IoU",
     )  # fmt: skip
-    ranked = sorted(found, key=lambda r: 2.0 if r.iou is None else r.iou)
+    ranked = sorted(found, key=_rank)
     shown = tuple(_row(r) for r in ranked[:_MOST_ROWS])
     lines = [f"Hidden by the total: {_told(row)}." for row in overlooked[:5]]
     if len(ranked) > _MOST_ROWS:
         lines.append(f"{len(ranked) - _MOST_ROWS} more rows are in `rows`.")
     lines += decisions
     return Section("By class, lowest IoU first", headings, shown, NUMBERS, lines=tuple(lines))
+
+
+def _rank(row: Row) -> float:
+    """Return the IoU; more where there is none, or where no element is of the class."""
+    if row.iou is None:
+        return 3.0
+    return row.iou if row.support else 2.0
 
 
 def _row(row: Row) -> tuple[str, ...]:
@@ -110,7 +117,7 @@ def _flow(piece: Piece) -> list[str]:
     origin = ", as measured" if piece.measured else ""
     lines = [f"{piece.output}: {piece.loss}{origin}"]
     for i, step in enumerate(piece.steps, start=1):
-        left = "" if step.shape is None else f" -> {step.shape}"
+        left = f" -> {step.shape}" if step.shape else ""
         amount = "" if step.amount is None else f" = {number(step.amount)}"
         lines.append(f"  {i}. {step.text}{amount}{left}")
     return lines

@@ -19,7 +19,8 @@ class Row:
         cls: Name of the class; None if the row has none.
         label: "positive" or "negative"; None if the row has none.
         cell: Other names, such as a sample or a group, as (axis, name).
-        kind: "values", "curvature" or "regularizer".
+        kind: "values", "curvature" or "regularizer"; "decisions" for a class of which support and
+            hits are known and what it adds is not: then `contribution` is 0 and means nothing.
         count: Number of elements with weight; None where elements mean nothing.
         own_mean: numerator / denominator, pooled; None if there is nothing to divide by.
         contribution: What the row adds to the mean step's total.

@@ -29,13 +29,13 @@ def account_of(
             total, ledger = _in(preset, dtype).account(**given, classes=classes)
         except LossLedgerError as error:
             return None, (
-                f"The share of each class in `{loss.spelled}` of `{loss.output}`. {error}"
+                f"The ledger and the classes of `{loss.spelled}` of `{loss.output}`. {error}"
             )
         if agrees(float(total), loss):
             return ledger, ""
         told = told or (
-            f"The share of each class in `{loss.spelled}` of `{loss.output}`: computed anew it is "
-            f"{float(total):.6g}, and Keras' call gave {loss.value:.6g}."
+            f"The ledger and the classes of `{loss.spelled}` of `{loss.output}`: computed anew it "
+            f"is {float(total):.6g}, and Keras' call gave {loss.value:.6g}."
         )
     return None, told
 

@@ -55,6 +55,7 @@ def decided(loss: LossReading, preset: AbstractKeras | None) -> Decided | None:
 
 
 _LAST = (-1, None)
+_LARGEST = "for each element the class with the largest output"
 
 
 def _of_labels(targets: Array, outputs: Array, ignored: int | None) -> Decided | None:
@@ -69,7 +70,7 @@ def _of_labels(targets: Array, outputs: Array, ignored: int | None) -> Decided |
     index = np.where(alive, labels, 0).astype(int)
     true = np.eye(classes, dtype=bool)[index] & alive[..., None]
     predicted = np.eye(classes, dtype=bool)[outputs.argmax(-1)] & alive[..., None]
-    return Decided(true, predicted, True, "the class with the largest output")
+    return Decided(true, predicted, True, _LARGEST)
 
 
 def _of_rows(targets: Array, scores: Array, preset: AbstractKeras | None) -> Decided:
@@ -83,10 +84,10 @@ def _of_rows(targets: Array, scores: Array, preset: AbstractKeras | None) -> Dec
     )
     if rows and scores.shape[-1] > 1:
         best = np.eye(scores.shape[-1], dtype=bool)[scores.argmax(-1)]
-        return Decided(goal, best, exclusive, "the class with the largest output")
+        return Decided(goal, best, exclusive, _LARGEST)
     logits = getattr(preset, "from_logits", not inside)
     threshold = 0.0 if logits else 0.5
-    how = f"every class by itself, outputs above {threshold:g}"
+    how = f"each class by itself, yes where its output is above {threshold:g}"
     return Decided(goal, scores > threshold, exclusive, how)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from lossledger._errors import MatchError
 from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
-from lossledger.explanation._parts import Piece
+from lossledger.explanation._parts import Piece, Step
 from lossledger.explanation.model._accounts import account_of, ledger_of, rows_of
 from lossledger.explanation.model._classes import class_rows, decided, hidden
 from lossledger.explanation.model._conventions import elsewhere, value_under
@@ -59,47 +59,88 @@ def explain_model(
 def _explained(
     reading: Reading, classes: Sequence[str] | None, convention: str | None
 ) -> Explanation:
+    _check_classes(reading, classes)
+    if convention is not None:
+        return _elsewhere(reading, convention)
     presets = [preset_of(loss.loss) for loss in reading.losses]
     made = [
         piece_of(loss, inner_of(loss, preset))
         for loss, preset in zip(reading.losses, presets, strict=True)
     ]
     pieces = tuple(m.piece for m in made)
-    undecided = [*reading.undecided, *(m.undecided for m in made if m.undecided)]
-    if convention is not None:
-        pieces = tuple(
-            _under(*each, convention, reading) for each in zip(pieces, reading.losses, strict=True)
-        )
     total = sum(p.contribution for p in pieces) + sum(e.amount for e in reading.extras)
-    _check_classes(reading, classes)
-    rows: list[Row] = []
-    decisions: list[str] = []
-    ledgers: list[Ledger | None] = []
-    if convention is None:
-        for loss, preset, each in zip(reading.losses, presets, made, strict=True):
-            seen = _seen(loss, preset, each, classes, total)
-            rows += seen.rows
-            undecided += seen.undecided
-            decisions += seen.decisions
-            ledgers.append(seen.ledger)
+    seen = [
+        _seen(*each, classes, total) for each in zip(reading.losses, presets, made, strict=True)
+    ]
+    rows = tuple(row for each in seen for row in each.rows)
     known = [p for p in presets if p is not None]
-    whole = None
-    if ledgers and None not in ledgers and len(known) == len(presets):
-        whole = ledger_of(reading, known, classes)
+    whole = seen and len(known) == len(seen) and all(each.ledger for each in seen)
+    reasons = [*(m.undecided for m in made if m.undecided), *(u for s in seen for u in s.undecided)]
     return Explanation(
         subject=f"Keras model `{reading.model.name}`",
-        framework=_framework(reading, convention),
+        framework=f"Keras {reading.version} on {reading.backend}",
         pieces=pieces,
         extras=reading.extras,
-        number=reading.number if convention is None else None,
-        rows=tuple(rows),
+        number=reading.number,
+        rows=rows,
         overlooked=hidden(rows),
         reported=reported(reading),
         elsewhere=elsewhere(reading),
         notes=lints(reading),
-        undecided=tuple(undecided),
-        ledger=whole,
-        decisions=tuple(dict.fromkeys(decisions)),
+        undecided=(*reading.undecided, *reasons),
+        ledger=ledger_of(reading, known, classes) if whole else None,
+        decisions=tuple(dict.fromkeys(d for each in seen for d in each.decisions)),
+    )
+
+
+def _elsewhere(reading: Reading, convention: str) -> Explanation:
+    """Explain the same outputs under the rules of another version of Keras.
+
+    Raises:
+        MatchError: If that version has no such number, or it could not be decided.
+    """
+    pieces = []
+    for loss in reading.losses:
+        value, why = value_under(loss, convention, reading)
+        if value is None:
+            raise _no_number(f"`{loss.spelled}` of `{loss.output}`: {why}", convention)
+        pieces.append(_under(loss, value, why, convention))
+    others = elsewhere(reading)
+    for each in others:
+        if each.convention == convention and each.number is None:
+            raise _no_number(each.why, convention)
+    return Explanation(
+        subject=f"Keras model `{reading.model.name}`",
+        framework=f"{convention}, on the outputs of Keras {reading.version}",
+        pieces=tuple(pieces),
+        extras=reading.extras,
+        elsewhere=others,
+        undecided=reading.undecided,
+    )
+
+
+def _under(loss: LossReading, value: float, why: str, convention: str) -> Piece:
+    """Return a loss as a piece with the value that another version of Keras gives."""
+    inner = inner_of(loss, preset_of(loss.loss))
+    first = piece_of(loss, inner).piece
+    told = Step("denominator", f"as in {convention}: {why or 'nothing is done otherwise'}")
+    weight = [step for step in first.steps if step.stage == "loss_weight"]
+    return replace(
+        first,
+        value=value,
+        formula=f"{convention} {first.name}[{loss.output}]",
+        steps=(*first.steps[:2], told, *weight),
+        numerator=None,
+        denominator=None,
+    )
+
+
+def _no_number(found: str, convention: str) -> MatchError:
+    return MatchError(
+        f"Every part of the total must have a number under {convention!r}",
+        f"Found {found}",
+        "That version does not have it, raises, or it cannot be decided",
+        "Leave `convention` out, and read `elsewhere` for the versions that have one",
     )
 
 
@@ -130,7 +171,7 @@ def _seen(
     """Return the rows of one loss: from its preset, or else from outputs, targets and values."""
     found = decided(loss, preset)
     names = _names(loss, classes)
-    told = "" if found is None else f"`{loss.output}`: decided for {found.how}."
+    told = "" if found is None else f"IoU of `{loss.output}` is of hard decisions, {found.how}."
     decisions = [told] if told else []
     if preset is not None and made.reduced is not None:
         ledger, undecided = account_of(loss, preset, names)
@@ -142,7 +183,7 @@ def _seen(
     if found is None:
         return _Seen([], None, reasons, decisions)
     rows = class_rows(loss, found, made.reduced, total, names)
-    if all(row.kind == "values" for row in rows):
+    if preset is None and all(row.kind == "values" for row in rows):
         reasons = []
     return _Seen(rows, None, reasons, decisions)
 
@@ -171,23 +212,3 @@ def _check_classes(reading: Reading, classes: Sequence[str] | None) -> None:
         "A class has no name, or an ignored label was named",
         "Pass one name for each place of the output's last axis",
     )
-
-
-def _under(piece: Piece, loss: LossReading, convention: str, reading: Reading) -> Piece:
-    """Return a piece with the value that another version of Keras gives."""
-    value, why = value_under(loss, convention, reading)
-    if value is None:
-        raise MatchError(
-            f"Every loss of the model must exist under {convention!r}",
-            f"Found `{loss.spelled}` of `{loss.output}`: {why}",
-            "That version does not have it, raises, or the loss is not one of Keras'",
-            "Leave `convention` out, and read `elsewhere` for the versions there are",
-        )
-    told = replace(piece.steps[-1], stage="denominator", text=f"{convention}: {why}", amount=None)
-    steps = (*piece.steps[:2], told) if why else piece.steps
-    return replace(piece, value=value, steps=steps, numerator=None, denominator=None)
-
-
-def _framework(reading: Reading, convention: str | None) -> str:
-    here = f"Keras {reading.version} on {reading.backend}"
-    return here if convention is None else f"{convention}, on the outputs of {here}"

@@ -89,7 +89,7 @@ def _piece(loss: LossReading, inner: Inner, found: Reduced | None) -> Piece:
 def _values_step(loss: LossReading) -> Step:
     shape = np.shape(loss.outputs) if isinstance(loss.outputs, np.ndarray) else None
     goal = np.shape(loss.targets) if isinstance(loss.targets, np.ndarray) else None
-    text = "targets against outputs" if goal is None else f"targets {goal} against outputs"
+    text = "outputs against targets" + ("" if goal is None else f" of shape {goal}")
     return Step("values", text, shape)
 
 
@@ -105,7 +105,13 @@ def _weight_steps(loss: LossReading, found: Reduced) -> list[Step]:
     if loss.sample_weight is not None:
         source = loss.weight_source or "sample_weight"
         text = f"times the weights of `{source}`, of shape {np.shape(loss.sample_weight)}"
-        steps.append(Step("weights", text + _lined_up(loss.sample_weight, loss, found), settings={"source": source}))
+        steps.append(
+            Step(
+                "weights",
+                text + _lined_up(loss.sample_weight, loss, found),
+                settings={"source": source},
+            )
+        )
     for mask, source in ((loss.mask, loss.mask_source), (loss.own_mask, "")):
         if mask is not None:
             steps.append(_mask_step(loss, mask, source))
@@ -177,8 +183,8 @@ def _factors(loss: LossReading) -> str:
 
 def _loss_weight_step(loss: LossReading) -> Step:
     if loss.loss_weight == 0:
-        text = "not in the total: Keras multiplies it by 0, or leaves it out"
-        return Step("loss_weight", text, (), 0.0)
+        text = "not in the total: Keras leaves it out, or multiplies it by 0"
+        return Step("loss_weight", text, ())
     return Step("loss_weight", "times its loss weight", (), loss.loss_weight)
 
 
