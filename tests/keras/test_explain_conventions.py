@@ -107,9 +107,17 @@ def test_weights_by_sample() -> None:
     assert "weigh samples" in reasons(steps(), X, Y, w)["keras2.11"]
 
 
+# Plain weights: drawing random ones takes seconds to compile.
+SEQUENCES = {
+    "return_sequences": True,
+    "kernel_initializer": "ones",
+    "recurrent_initializer": "ones",
+}
+
+
 def test_recurrent_layers_stop_the_mask() -> None:
     """In 3.16 a mask does not pass an LSTM, so padding counts; without one it does."""
-    layer = keras.layers.LSTM(2, return_sequences=True, name="lstm")
+    layer = keras.layers.LSTM(2, name="lstm", **SEQUENCES)
     reading = read(steps(masked=True, between=layer), X, Y)
     loss = reading.losses[0]
     value, why = value_under(loss, "keras3.16", reading)
@@ -126,9 +134,9 @@ def test_recurrent_layers_stop_the_mask() -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        keras.layers.GRU(2, return_sequences=True),
-        keras.layers.Bidirectional(keras.layers.SimpleRNN(2, return_sequences=True)),
-        keras.layers.TimeDistributed(keras.layers.Dense(2)),
+        keras.layers.GRU(2, **SEQUENCES),
+        keras.layers.Bidirectional(keras.layers.SimpleRNN(2, **SEQUENCES)),
+        keras.layers.TimeDistributed(keras.layers.Dense(2, kernel_initializer="ones")),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -144,7 +152,7 @@ def test_two_ways_of_a_mask_are_undecided() -> None:
     """Where one way of the mask is recurrent and another is not, there is no number."""
     inputs = keras.layers.Input((4, 2))
     hidden = keras.layers.Masking()(inputs)
-    recurrent = keras.layers.GRU(2, return_sequences=True)(hidden)
+    recurrent = keras.layers.GRU(2, **SEQUENCES)(hidden)
     both = keras.layers.Add()([hidden, recurrent])
     model = keras.Model(inputs, keras.layers.Dense(1, name="out")(both))
     model.compile(loss="mse", run_eagerly=True)
@@ -171,7 +179,9 @@ def test_ignored_class() -> None:
     """`ignore_class` is of TensorFlow 2.10: before there is no number."""
     loss = L.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1)
     inputs = keras.layers.Input((4, 2))
-    model = keras.Model(inputs, keras.layers.Dense(3, name="out")(inputs))
+    model = keras.Model(
+        inputs, keras.layers.Dense(3, kernel_initializer="ones", name="out")(inputs)
+    )
     model.compile(loss=loss, run_eagerly=True)
     reading = read(model, X, LABELS)
     found = numbers(model, X, LABELS)
@@ -194,7 +204,9 @@ NONE = {
 def test_no_number(loss: Any, convention: str) -> None:
     """A version without the loss, the option or the reduction has no number, and says so."""
     inputs = keras.layers.Input((4, 2))
-    model = keras.Model(inputs, keras.layers.Dense(3, "softmax", name="out")(inputs))
+    model = keras.Model(
+        inputs, keras.layers.Dense(3, "softmax", kernel_initializer="ones", name="out")(inputs)
+    )
     model.compile(loss=loss, run_eagerly=True)
     reading = read(model, X, np.eye(3, dtype="float32")[LABELS])
     value, why = value_under(reading.losses[0], convention, reading)
@@ -224,6 +236,24 @@ def test_loss_weights_and_extras_add_up() -> None:
     assert numbers(active, X, Y)["keras2.3"] is None
     assert "divided by the batch" in reasons(active, X, Y)["keras2.3"]
     assert numbers(active, X, Y)["keras2.11"] is not None
+
+
+def test_replaced_activation_is_undecided() -> None:
+    """A softmax before a binary cross entropy: TensorFlow's Keras 2 takes what lies before it."""
+    inputs = keras.layers.Input((2,))
+    for activation in ("softmax", "sigmoid"):
+        last = keras.layers.Dense(3, activation, kernel_initializer="ones", name="out")
+        model = keras.Model(inputs, last(inputs))
+        model.compile(loss="binary_crossentropy", run_eagerly=True)
+        x, y = np.array([[1.0, 2.0], [0.5, 0.1]], "float32"), np.eye(3, dtype="float32")[:2]
+        before = x.sum(-1, keepdims=True).astype("float64")
+        expected = (np.log1p(np.exp(before)) - y * before).mean()
+        value = numbers(model, x, y)["keras2.11"]
+        if activation == "sigmoid" or BACKEND == "tensorflow":
+            assert value == pytest.approx(expected, rel=1e-5)
+        else:
+            assert value is None
+            assert "before the model's softmax" in reasons(model, x, y)["keras2.11"]
 
 
 def test_unknown_convention() -> None:

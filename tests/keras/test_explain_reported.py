@@ -37,9 +37,10 @@ def compiled(model: Any, **options: Any) -> Any:
 
 def plain(loss: Any = "mse", dropout: float = 0.0, **options: Any) -> Any:
     """Return a model of one output, Σ x, with an L2 of 2 · 0.5 on its two weights."""
-    first = keras.layers.Dropout(dropout, name="dropout")
-    last = dense(kernel_regularizer=keras.regularizers.L2(0.5))
-    return compiled(keras.Sequential([keras.layers.Input((2,)), first, last]), loss=loss, **options)
+    layers = [keras.layers.Input((2,)), dense(kernel_regularizer=keras.regularizers.L2(0.5))]
+    if dropout:
+        layers.insert(1, keras.layers.Dropout(dropout, name="dropout"))
+    return compiled(keras.Sequential(layers), loss=loss, **options)
 
 
 def rows(model: Any, *data: Any) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def test_loss_is_weighted_by_batch_size_and_holds_regularizers() -> None:
     row = rows(plain(), X, Y)["loss"]
     near(row.number, SQUARES.mean() + 1)
     assert "(10 here)" in row.rule
-    assert "1 regularizers or added losses, 1." in row.differs
+    assert "regularizers and added losses, 1." in row.differs
     near(log(plain(), X, Y, batch_size=10)["loss"], row.number)
 
 
@@ -148,6 +149,10 @@ def test_loss_of_each_output() -> None:
     near(told["b_loss"].number, SIZES.mean())
     assert "The total has 2 times it" in told["a_loss"].differs
     assert "a_loss" not in rows(plain(), X, Y)
+    dropped = plain(["mse", "mae"])
+    ended = {name: n for name, n in log(dropped, X, Y).items() if name.endswith("_loss")}
+    assert ended == {n: r.number for n, r in rows(dropped, X, Y).items() if n in ended}
+    assert set(ended.values()) == {0.0}
     assert not [name for name in log(plain(), X, Y) if name.endswith("_loss")]
 
 
@@ -198,7 +203,7 @@ def test_metrics_beside_the_loss() -> None:
 def test_metrics_of_several_outputs() -> None:
     """Metrics are named by output; accuracy is chosen by shapes; objects are taken as they are."""
     inputs = keras.layers.Input((2,))
-    three = keras.layers.Dense(3, "softmax", name="b")(inputs)
+    three = keras.layers.Dense(3, "softmax", kernel_initializer="ones", name="b")(inputs)
     model = keras.Model(inputs, [dense("a")(inputs), three])
     metrics = {"a": [keras.metrics.RootMeanSquaredError()], "b": "accuracy"}
     compiled(model, loss=["mse", "sparse_categorical_crossentropy"], metrics=metrics)

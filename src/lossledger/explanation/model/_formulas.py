@@ -104,3 +104,9 @@ def batch_of(reading: Reading) -> int | None:
     arrays = [a for a in keras.tree.flatten(reading.x) if a is not None]
     shape = np.shape(arrays[0]) if arrays else ()
     return int(shape[0]) if shape else None
+
+
+def outputs_of(reading: Reading) -> int:
+    """Return the number of the model's outputs; of its targets, where it does not know them."""
+    tensors = getattr(reading.model, "outputs", None)
+    return len(tensors) if tensors else len(keras.tree.flatten(reading.y))

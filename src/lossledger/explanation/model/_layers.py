@@ -39,16 +39,39 @@ def ways(model: Any, output: str) -> tuple[Way, ...] | None:
         None where the model has no graph of layers that can be read: a subclass with a `call`
         of its own.
     """
+    tensor = _tensor(model, output)
+    if tensor is None:
+        return None
+    if not any(makes_mask(layer) for layer in flat(model)):
+        return ()
+    return tuple(_ways(tensor, {}).values())
+
+
+def last_activation(model: Any, output: str) -> str:
+    """Return the name of an output's activation; "" where it cannot be read or there is none."""
+    tensor = _tensor(model, output)
+    layer = None if tensor is None else _made_by(tensor)
+    while isinstance(layer, keras.Model):
+        inner = flat(layer)
+        layer = inner[-1] if inner else None
+    if isinstance(layer, keras.layers.Softmax):
+        return "softmax"
+    return str(getattr(getattr(layer, "activation", None), "__name__", ""))
+
+
+def _tensor(model: Any, output: str) -> Any:
+    """Return the symbolic tensor of an output; None where there is no graph of layers."""
     tensors = getattr(model, "outputs", None) or []
     names = list(getattr(model, "output_names", None) or ())
     if len(tensors) != 1 and (output not in names or len(names) != len(tensors)):
         return None
     tensor = tensors[0] if len(tensors) == 1 else tensors[names.index(output)]
-    if getattr(tensor, "_keras_history", None) is None:
-        return None
-    if not any(makes_mask(layer) for layer in flat(model)):
-        return ()
-    return tuple(_ways(tensor, {}).values())
+    return None if getattr(tensor, "_keras_history", None) is None else tensor
+
+
+def _made_by(tensor: Any) -> Any:
+    operation, *_ = tensor._keras_history  # noqa: SLF001 - the only way back
+    return operation
 
 
 def makes_mask(layer: Any) -> bool:

@@ -9,7 +9,14 @@ import numpy as np
 from lossledger._typing import Array
 from lossledger.explanation._parts import Note
 from lossledger.explanation._show import number
-from lossledger.explanation.model._formulas import mask_of, reduction_of, spread, sums, wide
+from lossledger.explanation.model._formulas import (
+    mask_of,
+    outputs_of,
+    reduction_of,
+    spread,
+    sums,
+    wide,
+)
 from lossledger.explanation.model._presets import preset_of
 from lossledger.explanation.model._reading import LossReading, Reading
 from lossledger.presets import keras as presets
@@ -23,7 +30,7 @@ _LOGITS = (*_YES_NO, presets.CategoricalCrossentropy, presets.SparseCategoricalC
 def second_dropped(reading: Reading) -> Iterator[Note]:
     """A list of losses for a model of one output: only the first counts."""
     spelled = reading.compiled_loss
-    if not isinstance(spelled, list | tuple) or len(spelled) < 2 or _outputs(reading) != 1:
+    if not isinstance(spelled, list | tuple) or len(spelled) < 2 or outputs_of(reading) != 1:
         return
     names = [_name(loss) for loss in spelled]
     found = (
@@ -98,7 +105,7 @@ def grows_with_batch(loss: LossReading) -> Iterator[Note]:
     )
     remedy = (
         "Use `reduction='sum_over_batch_size'`; to keep the steps, multiply the learning rate by "
-        f"{number(found[3])}, the values that are summed now (SGD; Adam keeps its own)."
+        f"{number(found[2])}, the values that are summed now (SGD; Adam keeps its own)."
     )
     yield Note("sum-grows-with-batch", text, remedy)
 
@@ -248,11 +255,6 @@ def _undone(reading: Reading, loss: LossReading) -> str:
         f": a mean of {number(twice)} on PyTorch and JAX. TensorFlow takes the logits from before "
         f"the activation, and gives {number(here)}"
     )
-
-
-def _outputs(reading: Reading) -> int:
-    tensors = getattr(reading.model, "outputs", None)
-    return len(tensors) if tensors else len(keras.tree.flatten(reading.y))
 
 
 def _name(loss: object) -> str:

@@ -29,7 +29,7 @@ _FULL = "Give every value its weight: `sample_weight = np.broadcast_to({0}, {1})
 def per_timestep(loss: LossReading) -> Iterator[Note]:
     """Weights by sample that Keras lines up with the last axis of the values."""
     weight, values = loss.sample_weight, loss.values
-    if weight is None or values is None or loss.mask is not None:
+    if weight is None or values is None or mask_of(loss) is not None:
         return
     shape, w = np.shape(values), np.shape(weight)
     wanted = by_sample(shape, w)
@@ -44,7 +44,7 @@ def per_timestep(loss: LossReading) -> Iterator[Note]:
 
 def across_mask(reading: Reading, loss: LossReading) -> Iterator[Note]:
     """Weights by sample that Keras lines up with the last axis of a mask."""
-    weight, mask, values = loss.sample_weight, loss.mask, loss.values
+    weight, mask, values = loss.sample_weight, mask_of(loss), loss.values
     if weight is None or mask is None or values is None:
         return
     m, w = np.shape(mask), np.shape(weight)
@@ -55,14 +55,14 @@ def across_mask(reading: Reading, loss: LossReading) -> Iterator[Note]:
     if reading.backend == "torch":
         found = begin + "Keras multiplies them in place: on PyTorch it raises."
     else:
-        last = _misread(m, w, values, weight, loss, mask_of(loss))
+        last = _misread(m, w, values, weight, loss, mask)
         found = begin + f"Keras lines up the last axes, {last}"
     yield Note("sample-weight-across-mask", found, _full(wanted, m))
 
 
 def narrower_than_mask(reading: Reading, loss: LossReading) -> Iterator[Note]:
     """Weights that a mask is multiplied into in place, though they are smaller: on PyTorch."""
-    weight, mask = loss.sample_weight, loss.mask
+    weight, mask = loss.sample_weight, mask_of(loss)
     if weight is None or mask is None or reading.backend != "torch":
         return
     m, w = np.shape(mask), np.shape(weight)
@@ -168,15 +168,13 @@ def scalar_loss(loss: LossReading) -> Iterator[Note]:
         return
     value = float(loss.values)
     if loss.sample_weight is not None:
-        weight = wide(loss.sample_weight)
-        factor = float(weight.sum() if reduction_of(loss) == "sum" else weight.mean())
-        what = "sum" if reduction_of(loss) == "sum" else "mean"
-        if reduction_of(loss) == WEIGHTED_MEAN:
-            what, factor = "sum over their own sum", 1.0
+        what = {"sum": "sum", WEIGHTED_MEAN: "sum over their own sum"}.get(
+            reduction_of(loss), "mean"
+        )
         text = (
             f"`{loss.output}`: the loss gives one number, {number(value)}, for the whole batch. "
-            f"Sample weights multiply it by their {what}, {number(factor)}: no sample weighs more "
-            "than another."
+            f"Sample weights multiply it by their {what}, to {number(loss.value)}: no sample "
+            "weighs more than another."
         )
         yield Note("scalar-loss-weighted", text, _scalar_remedy(loss))
     if loss.mask is not None:

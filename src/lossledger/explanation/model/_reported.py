@@ -14,6 +14,7 @@ from lossledger.explanation.model._formulas import (
     WEIGHTED_MEAN,
     batch_of,
     mask_of,
+    outputs_of,
     reduction_of,
     weighted_sum,
 )
@@ -53,9 +54,10 @@ def _loss(reading: Reading) -> Reported:
     differs = ["The batches are those of different weights of the model: it lags behind."]
     if reading.extras:
         amount = sum(e.amount for e in reading.extras)
+        of_losses = sum(loss.loss_weight * loss.value for loss in reading.losses)
         differs.append(
-            f"One number holds the losses, {number(reading.number - amount)}, and "
-            f"{len(reading.extras)} regularizers or added losses, {number(amount)}."
+            f"One number holds the losses, {number(of_losses)}, and regularizers and added losses, "
+            f"{number(amount)}."
         )
     differs += _of_batches(reading)
     return Reported("loss", rule, " ".join(differs), reading.number)
@@ -65,7 +67,6 @@ def _of_batches(reading: Reading) -> Iterator[str]:
     """Say why the mean over batches is not the number of all samples at once."""
     for loss in reading.losses:
         name, reduction = f"`{loss.output}`", reduction_of(loss)
-        masked = loss.mask is not None or loss.own_mask is not None
         if reduction == "sum":
             yield (
                 f"{name} is a sum: the number depends on the batch size and on a shorter last "
@@ -76,7 +77,7 @@ def _of_batches(reading: Reading) -> Iterator[str]:
                 f"{name} is divided by each batch's own weights: the mean over batches, weighted "
                 "by samples, is not the weighted mean of all samples."
             )
-        elif masked and reduction != "none":
+        elif _is_ratio(loss):
             found = mask_of(loss)
             valid = "" if found is None else f", {int(found.sum()):,} of {found.size:,} here,"
             yield (
@@ -85,9 +86,26 @@ def _of_batches(reading: Reading) -> Iterator[str]:
             )
 
 
+def _is_ratio(loss: LossReading) -> bool:
+    """Whether the loss is divided by something that varies from batch to batch."""
+    if loss.values is not None and np.ndim(loss.values) == 0:
+        return False
+    masked = loss.mask is not None or loss.own_mask is not None
+    reduction = reduction_of(loss)
+    weighted = reduction == WEIGHTED_MEAN and loss.sample_weight is not None
+    return weighted or (masked and reduction not in ("sum", "none"))
+
+
 def _outputs(reading: Reading) -> Iterator[Reported]:
     """Yield what the log says of each loss, where there are several."""
     if len(reading.losses) < 2:
+        return
+    if outputs_of(reading) == 1:
+        named = getattr(reading.model, "output_names", None)
+        names = [x.output if named else str(getattr(x.loss, "name", "")) for x in reading.losses]
+        for name in dict.fromkeys(names):
+            told = "The model has one output: Keras computes its losses, and records none of them."
+            yield Reported(f"{name}_loss", "Always 0.", told, 0.0)
         return
     if reading.backend == "tensorflow":
         rule = (
@@ -116,6 +134,8 @@ def _outputs(reading: Reading) -> Iterator[Reported]:
 def _validation(reading: Reading) -> Iterator[Reported]:
     """Yield what validation would say of this batch."""
     differs = ["Computed after the epoch's updates, with the layers in inference mode."]
+    if any(loss.weight_source == "sample_weight" for loss in reading.losses):
+        differs.append("It has sample weights only if `validation_data` holds them.")
     if reading.extras:
         differs.append("Regularizers are in it too.")
     total = sum(e.amount for e in reading.extras)
@@ -202,16 +222,18 @@ def _differs(metric: Metric, loss: LossReading, sees: bool) -> str:
     if loss.sample_weight is not None and metric.weighted:
         if reduction_of(loss) == WEIGHTED_MEAN:
             differs.append("It divides by the weights of the epoch, the loss by each batch's.")
-        else:
+        elif reduction_of(loss) != "sum":
             differs.append("It divides by the weights, the loss by the number of values.")
+    if reduction_of(loss) == "sum":
+        differs.append("The loss is a sum.")
     if loss.mask is not None and metric.masks and not sees:
         differs.append(
             "In `fit` on JAX the mask does not reach it (in `evaluate` it does)"
             + ("." if metric.masked is None else f": with the mask it is {number(metric.masked)}.")
         )
-    elif loss.mask is not None and metric.masks:
+    elif loss.mask is not None and metric.masks and reduction_of(loss) != "sum":
         differs.append("It divides by the epoch's unmasked elements, the loss by each batch's.")
-    elif loss.mask is not None:
+    elif loss.mask is not None and not metric.masks:
         differs.append("It does not see the mask.")
     return " ".join(differs)
 
@@ -228,10 +250,9 @@ def _accumulated(reading: Reading) -> Iterator[Reported]:
     ]
     for loss in reading.losses:
         name, reduction = f"`{loss.output}`", reduction_of(loss)
-        masked = loss.mask is not None or loss.own_mask is not None
         if reduction == "sum":
             differs.append(f"{name} is a sum: the update is 1/{steps} of the whole sum's.")
-        elif masked or (reduction == WEIGHTED_MEAN and loss.sample_weight is not None):
+        elif _is_ratio(loss):
             differs.append(
                 f"{name} is a ratio: the update follows the mean of {steps} ratios, not the ratio "
                 "of the sums."
