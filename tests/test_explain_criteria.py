@@ -3,6 +3,7 @@
 
 import functools
 import inspect
+import json
 
 import explained
 import numpy as np
@@ -40,6 +41,7 @@ def test_total_is_the_librarys(library):
     for criterion, outputs, targets in LIBRARIES[library]():
         found = ll.explain(criterion, outputs, targets)
         assert not any(p.measured for p in found.pieces), found.subject
+        assert json.loads(json.dumps(found.to_dict()))["total"] == found.total
         assert all(n.rule != "deviates" for n in found.notes), found.subject
         known = recognize(criterion)
         assert isinstance(known, Known)
@@ -212,6 +214,62 @@ def test_bad_data(criterion, outputs, message):
     with pytest.raises(ll.LossLedgerError, match=message) as caught:
         ll.explain(criterion, outputs, torch.zeros(4, 2))
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "mask"])
+def test_weights_are_not_left_out(name):
+    """What the library's loss would not see is refused: torch, optax and MONAI take none."""
+    import monai.losses
+    import optax
+
+    b = explained.Batches()
+    given = {name: torch.ones(2)}
+    with pytest.raises(ll.MatchError, match=r"no weights and no mask|`(sample_weight|mask)`"):
+        ll.explain(nn.MSELoss(), b.logits, b.yes, **given)
+    with pytest.raises(ll.MatchError, match="no weights and no mask"):
+        ll.explain(monai.losses.DiceLoss(sigmoid=True), b.image, b.hot, **given)
+    with pytest.raises(ll.MatchError, match="no weights and no mask"):
+        ll.explain(optax.l2_loss, b.logits, b.yes, **given)
+
+
+@pytest.mark.filterwarnings("ignore:No mask")
+def test_mask_of_a_loss_that_takes_one():
+    """MONAI's MaskedDiceLoss is called with its mask, and explained with it."""
+    import monai.losses
+
+    b = explained.Batches()
+    mask = torch.ones(2, 1, 4, 4)
+    mask[:, :, 2:] = 0
+    criterion = monai.losses.MaskedDiceLoss(sigmoid=True)
+    found = ll.explain(criterion, b.image, b.hot, mask=mask)
+    assert found.deviation <= SINGLE
+    assert found.total != pytest.approx(ll.explain(criterion, b.image, b.hot).total)
+
+
+def test_numbers_that_the_preset_refuses():
+    """Torch takes targets beyond [0, 1], the preset does not: measured, with the reason."""
+    b = explained.Batches()
+    found = ll.explain(nn.BCEWithLogitsLoss(), b.logits, 2 * b.yes)
+    assert found.notes[0].rule == "refused"
+    assert found.pieces[0].measured
+    theirs = functional.binary_cross_entropy_with_logits(b.logits, 2 * b.yes)
+    assert found.total == pytest.approx(float(theirs))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_broadcasting_is_an_error():
+    """Targets that torch would broadcast give a number, and an error here."""
+    with pytest.raises(ll.ShapeError, match="shape of the outputs"):
+        ll.explain(nn.MSELoss(), torch.zeros(4, 1), torch.zeros(4))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    """The criterion's own number keeps its dtype, ours is float64; both are shown."""
+    b = explained.Batches()
+    found = ll.explain(nn.MSELoss(), b.logits.to(dtype), b.yes.to(dtype))
+    assert 0 < found.deviation < 1e-2
+    assert all(n.rule != "deviates" for n in found.notes)
 
 
 def test_nan_is_an_error():

@@ -13,6 +13,7 @@ from lossledger.explanation.comparison._change import (
     CONSTANT,
     Change,
     apart,
+    by_constant,
     by_factor,
     find,
 )
@@ -30,6 +31,9 @@ from lossledger.explanation.criterion._difference import CLOSE, Difference, firs
 from lossledger.explanation.criterion._host import Data, data_of, framework_of, into
 from lossledger.explanation.criterion._probe import in_numpy, taken
 from lossledger.explanation.criterion._tests import measure
+
+_MOST = 8192
+"""Outputs of the part of large data on which layouts are tried."""
 
 
 def compare(
@@ -78,7 +82,7 @@ def compare(
     data = data_of(outputs, targets, sample_weight, mask)
     one = with_dtype(source_of(a, data), data)
     pair = _Pair(one, source_of(b, data), in_numpy(data), one.read(data), data)
-    layout, reading = pair.laid_out()
+    layout, reading = pair.laid_out_in_part()
     notes = _lives((a, one, pair.data), (b, pair.b, pair.layed(layout)))
     return pair.judged(layout, reading, notes)
 
@@ -115,6 +119,23 @@ class _Pair:
         found = layout.apply(self.data)
         assert found is not None  # noqa: S101 - a layout that was chosen applies
         return found.map(lambda x: _like(x, self.given))
+
+    def laid_out_in_part(self) -> tuple[Layout, Reading]:
+        """Choose a layout, of large data by a small part of it; read the whole under it."""
+        first = self.data.outputs[0]
+        count = first.shape[0] if first.ndim else 0
+        few = max(2, _MOST * count // max(1, first.size))
+        if first.size <= _MOST or few >= count:
+            return self.laid_out()
+        at = np.arange(few)
+        goal = tried(self.a, taken(self.data, at))
+        if goal is None:
+            return self.laid_out()
+        data = taken(self.data, at)
+        given = data.map(lambda x: _like(x, self.given))
+        layout, _ = _Pair(self.a, self.b, data, goal, given).laid_out()
+        whole = tried(self.b, self.layed(layout))
+        return self.laid_out() if whole is None else (layout, whole)
 
     def laid_out(self) -> tuple[Layout, Reading]:
         """Choose how the data is laid out for the second: as it agrees, or as it is.
@@ -183,7 +204,8 @@ class _Pair:
             )
         factor = found.number / self.goal.number if self.goal.number else None
         slope = self._slope_factor(layout, found)
-        constant = self._constant(layout, factor)
+        parts = self._on_parts(layout)
+        constant = self._constant(factor, parts)
         difference = self._difference(layout)
         if difference is None:
             difference, more = self._measured(layout)
@@ -196,22 +218,30 @@ class _Pair:
             constant=constant,
             layout=layout.name,
             difference=difference,
-            change=self._change(layout, found, factor, slope, constant),
+            change=self._change(layout, found, (factor, slope), constant, parts),
             notes=tuple(notes),
             undecided=undecided,
         )
 
     def _change(
-        self, layout: Layout, found: Reading, factor: float | None, slope: float | None, how: str
+        self,
+        layout: Layout,
+        found: Reading,
+        factors: tuple[float | None, float | None],
+        how: str,
+        parts: Sequence[tuple[int, float, float]],
     ) -> Change | None:
-        """Search the second's settings, then a factor."""
+        """Search the second's settings, then a factor, then a constant."""
+        factor, slope = factors
         change = find(self.a, self.b, self.data, self.goal, layout, self.within)
         if change is not None:
             return change
         same = factor is not None and slope is not None and abs(slope / factor - 1) < 1e-4
-        if not same:
+        if same:
+            return by_factor(found, self.goal, factor, layout, self.data, how)
+        if slope is None or abs(slope - 1) > max(self.within, CLOSE):
             return None
-        return by_factor(found, self.goal, factor, layout, self.data, how)
+        return by_constant(found, self.goal, layout, self.data, parts)
 
     def _slope_factor(self, layout: Layout, found: Reading) -> float | None:
         """Return k with (gradient of the second) = k · (gradient of the first) everywhere."""
@@ -226,26 +256,36 @@ class _Pair:
         rest = float(np.abs(mine - k * theirs).max(initial=0.0))
         return k if k and rest <= max(self.within, CLOSE) * float(np.abs(mine).max()) else None
 
-    def _constant(self, layout: Layout, factor: float | None) -> str:
-        """Say how the factor depends on the batch: on its parts, and on twice the batch."""
+    def _on_parts(self, layout: Layout) -> list[tuple[int, float, float]]:
+        """Return (size, first's number, second's) on two parts of the batch and on it twice.
+
+        Nothing if one of them is refused.
+        """
         first = self.data.outputs[0]
-        if factor is None or not first.ndim or first.shape[0] < 2:
-            return ""
+        if not first.ndim or first.shape[0] < 2:
+            return []
         count = first.shape[0]
         cut = max(1, count // 3)
-        found = [(count, factor)]
+        found = []
         for at in (np.arange(cut), np.arange(cut, count), np.tile(np.arange(count), 2)):
-            part = taken(self.data, at)
-            part_pair = _Pair(
-                self.a, self.b, part, self.goal, part.map(lambda x: _like(x, self.given))
-            )
-            mine = tried(self.a, part_pair.given)
-            laid = layout.apply(part)
-            theirs = None if laid is None else tried(self.b, part_pair.layed(layout))
+            data = taken(self.data, at)
+            given = data.map(lambda x: _like(x, self.given))
+            part = _Pair(self.a, self.b, data, self.goal, given)
+            mine = tried(self.a, given)
+            laid = layout.apply(data)
+            theirs = None if laid is None else tried(self.b, part.layed(layout))
             if mine is None or theirs is None or not mine.number:
-                return ""
-            found.append((len(at), theirs.number / mine.number))
+                return []
+            found.append((len(at), mine.number, theirs.number))
+        return found
+
+    def _constant(self, factor: float | None, parts: Sequence[tuple[int, float, float]]) -> str:
+        """Say how the factor depends on the batch."""
+        if factor is None or not parts:
+            return ""
         close = max(self.within * 10, 1e-6)
+        found = [(len(self.data.outputs[0]), factor)]
+        found += [(n, theirs / mine) for n, mine, theirs in parts]
         for name, power in (
             (CONSTANT, 0),
             ("proportional to the batch size", 1),
