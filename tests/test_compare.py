@@ -66,6 +66,30 @@ def parsed(text):
     return PRESETS._registry.parse(text)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_narrow_data(dtype):
+    """Layouts are made in float64 whatever was passed; the live loss gets its own dtype."""
+    image = torch.from_numpy(IMAGE).to(dtype)
+    theirs = PRESETS.keras.CategoricalCrossentropy()
+    found = ll.compare(nn.CrossEntropyLoss(), theirs, image, torch.from_numpy(PLANE[:, 0]))
+    assert found.equal
+    assert found.deviation <= 1e-12
+
+
+def test_same_number_and_other_gradient():
+    """Keras divides probabilities by their sum, so its gradient is another: by 1 everywhere."""
+    shares = torch.from_numpy(IMAGE).softmax(1).movedim(1, -1)
+    theirs = PRESETS.keras.CategoricalCrossentropy()
+    found = ll.compare(theirs, nn.NLLLoss(), shares, np.eye(3)[PLANE[:, 0]])
+    assert found.layout == (
+        "class axis second instead of last, log(outputs), labels for one-hot targets"
+    )
+    assert found.deviation <= 1e-12
+    assert not found.equal
+    assert found.slope > 0.01
+    assert not found.notes
+
+
 def test_layout_of_large_data():
     """Of large data the layout is tried on a part; number and gradient are the whole's."""
     image = np.random.default_rng(0).normal(size=(6, 3, 40, 40))
