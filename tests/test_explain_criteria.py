@@ -188,6 +188,19 @@ def test_nothing_is_touched():
     assert explained.states() == before
 
 
+def test_a_graph_of_the_users_stays():
+    """A loss that was computed before can be differentiated after: no buffer was written to."""
+    b = explained.Batches()
+    outputs = b.logits.clone().requires_grad_()
+    criterion = nn.CrossEntropyLoss(weight=explained.WEIGHT.clone())
+    loss = criterion(outputs, b.labels)
+    ll.explain(criterion, outputs, b.labels)
+    ll.compare(criterion, nn.CrossEntropyLoss(), outputs, b.labels)
+    loss.backward()
+    (hand,) = torch.autograd.grad(criterion(outputs, b.labels), outputs)
+    assert torch.equal(outputs.grad, hand)
+
+
 def test_touched_twin():
     """Broken twin: MONAI itself, called alone, does replace its buffer."""
     import monai.losses

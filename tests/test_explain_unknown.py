@@ -242,6 +242,58 @@ def test_nothing_is_touched(b):
     assert explained.states() == before
 
 
+class Counted(nn.Module):
+    """A criterion that makes a buffer where there was none."""
+
+    def __init__(self):
+        """Leave the buffer empty."""
+        super().__init__()
+        self.register_buffer("first", None)
+
+    def forward(self, outputs, targets):
+        """Keep the first target."""
+        self.first = targets.clone()
+        return (outputs - targets).abs().pow(1.5).mean()
+
+
+@pytest.mark.parametrize("form", ["closure", "partial", "method", "object"])
+def test_modules_inside_are_not_touched(form, b):
+    """A network that a function holds, in training: its running means stay."""
+    norm, counted = nn.BatchNorm1d(3, dtype=torch.float64), Counted()
+
+    def closure(o, t):
+        return counted(norm(o), t)
+
+    def bound(o, t, through):
+        return counted(through(o), t)
+
+    class Holder:
+        network = None
+
+        def __init__(self):
+            self.network = norm
+
+        def loss(self, o, t):
+            return counted(self.network(o), t)
+
+        __call__ = loss
+
+    forms = {
+        "closure": closure,
+        "partial": functools.partial(bound, through=norm),
+        "method": Holder().loss,
+        "object": Holder(),
+    }
+    before = {n: v.clone() for n, v in norm.state_dict().items()}
+    ll.explain(forms[form], b.logits, b.yes)
+    assert all(torch.equal(v, before[n]) for n, v in norm.state_dict().items())
+    assert norm.training
+    assert form != "closure" or counted.first is None
+    closure(b.logits, b.yes)  # broken twin: called by hand, both are changed
+    assert not torch.equal(norm.running_mean, before["running_mean"])
+    assert counted.first is not None
+
+
 def test_touched_twin(b):
     """Broken twin: the same criterion, called by hand, does change its buffer and the state."""
     criterion, state = Noisy(), torch.random.get_rng_state()

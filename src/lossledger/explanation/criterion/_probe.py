@@ -11,8 +11,9 @@ import numpy as np
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Callable
 from lossledger.explanation.criterion._call import Answer, answered
-from lossledger.explanation.criterion._host import Data, framework_of, host, into, untouched
+from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._keras import caller, is_keras
+from lossledger.explanation.criterion._untouched import untouched
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss
 from lossledger.presets.migration import REFUSALS
 from lossledger.term import Term
