@@ -160,6 +160,15 @@ def test_objective_with_regularizer():
     assert found.deviation <= 1e-14
 
 
+@pytest.mark.parametrize("given", [{"classes": ["a", "b", "c"]}, {"convention": "keras1"}])
+def test_objective_refuses_what_it_says_itself(given):
+    """Names of classes belong to the terms: they are refused, not dropped."""
+    b = explained.Batches()
+    objective = ll.Objective(ll.Term("y", ll.losses.CrossEntropy(), "batch class"))
+    with pytest.raises(ll.MatchError, match=r"Found c(lasses|onvention)"):
+        ll.explain(objective, b.logits, b.inside, **given)
+
+
 def test_hooks_are_noticed():
     """Broken twin: a recognized module whose number was changed behind its back."""
     b = explained.Batches()

@@ -13,7 +13,6 @@ from lossledger.explanation.criterion._flow import Flow, is_of_sums
 from lossledger.explanation.criterion._words import steps_of
 
 CLOSE = 1e-9
-_STAGES = ("values", "inner", "weights", "numerator", "denominator", "loss_weight")
 
 
 @dataclass(frozen=True)

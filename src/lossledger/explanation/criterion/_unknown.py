@@ -32,6 +32,7 @@ def explain_unknown(
     if found:
         return _equal(probe, answer, found, data, classes)
     value = float(answer.array)
+    nameless = () if classes is None else ("rows by class: nothing says what a class is here",)
     seen = measure(probe, plain, value, within)
     last = Step("numerator", f"the number that {probe.name} returns", (), value)
     piece = Piece("outputs", probe.name, probe.name, (*seen.steps, last), "f", value, measured=True)
@@ -46,7 +47,7 @@ def explain_unknown(
         (piece,),
         number=value,
         notes=(note,),
-        undecided=(*seen.undecided, f"what its parts are: {unknown.reason}"),
+        undecided=(*seen.undecided, *nameless, f"what its parts are: {unknown.reason}"),
     )
 
 
