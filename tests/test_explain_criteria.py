@@ -141,6 +141,13 @@ def test_names_of_classes_and_what_is_hidden():
     assert "class fox of `outputs`" in str(found)
 
 
+def test_names_without_classes():
+    """Names for a loss without a class axis are said to be of no use, not dropped."""
+    b = explained.Batches()
+    found = ll.explain(nn.MSELoss(), b.logits, b.yes, classes=["a", "b", "c"])
+    assert found.undecided == ("rows by class: the loss has no class axis",)
+
+
 def test_other_frameworks_arrays():
     """A criterion of torch takes NumPy data, and gives the same explanation."""
     b = explained.Batches()

@@ -90,7 +90,7 @@ def _equal(
         overlooked=inner.overlooked if rows else (),
         notes=(note, *inner.notes),
         ledger=inner.ledger if best.factor == 1 else None,
-        undecided=("whether they agree on other data: only this batch was tried",),
+        undecided=("whether they agree on other data: only this batch was tried", *inner.undecided),
     )
 
 
