@@ -66,6 +66,41 @@ def parsed(text):
     return PRESETS._registry.parse(text)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_narrow_data(dtype):
+    """Layouts are made in float64 whatever was passed; the live loss gets its own dtype."""
+    image = torch.from_numpy(IMAGE).to(dtype)
+    theirs = PRESETS.keras.CategoricalCrossentropy()
+    found = ll.compare(nn.CrossEntropyLoss(), theirs, image, torch.from_numpy(PLANE[:, 0]))
+    assert found.equal
+    assert found.deviation <= 1e-12
+
+
+def test_same_number_and_other_gradient():
+    """Keras divides probabilities by their sum, so its gradient is another: by 1 everywhere."""
+    shares = torch.from_numpy(IMAGE).softmax(1).movedim(1, -1)
+    theirs = PRESETS.keras.CategoricalCrossentropy()
+    found = ll.compare(theirs, nn.NLLLoss(), shares, np.eye(3)[PLANE[:, 0]])
+    assert found.layout == (
+        "class axis second instead of last, log(outputs), labels for one-hot targets"
+    )
+    assert found.deviation <= 1e-12
+    assert not found.equal
+    assert found.slope > 0.01
+    assert not found.notes
+
+
+def test_layout_of_large_data():
+    """Of large data the layout is tried on a part; number and gradient are the whole's."""
+    image = np.random.default_rng(0).normal(size=(6, 3, 40, 40))
+    plane = np.random.default_rng(1).integers(0, 3, (6, 40, 40))
+    one, two = PRESETS.torch.CrossEntropyLoss(), PRESETS.keras.CategoricalCrossentropy()
+    found = ll.compare(one, two, image, plane)
+    assert found.equal
+    assert found.layout.startswith("class axis last")
+    assert found.number_a == pytest.approx(float(one(image, plane)))
+
+
 def test_gradients_come_back():
     """The way back through every layout is the transpose of the way there: finite differences."""
     checked = 0
@@ -144,6 +179,22 @@ def test_versions_of_keras():
     assert found.difference.of_b.endswith("= 6")
     assert found.factor == pytest.approx(4 / 6)
     assert found.constant == "changes with the data"
+
+
+def test_parts_of_sums():
+    """Parts are paired by what they are, in whatever order: the Dice of both part first."""
+    one = PRESETS.monai.DiceCELoss(softmax=True, to_onehot_y=True)
+    two = PRESETS.nnunet.DC_and_CE_loss({"smooth": 1e-5, "do_bg": True}, {})
+    found = ll.compare(one, two, IMAGE, PLANE)
+    assert found.difference.of_a.startswith("dice: ")
+    assert found.difference.of_b.startswith("dice: ")
+    assert "then -1 is added" in found.difference.of_b
+    assert found.change.text == "add 1 to the second, which changes no gradient"
+    assert found.change.slope <= 1e-9
+    assert "Their gradients are equal." in str(found)
+    alone = ll.compare(one, PRESETS.monai.DiceLoss(softmax=True, to_onehot_y=True), IMAGE, PLANE)
+    assert alone.difference.stage == "parts"
+    assert alone.difference.of_a == "2 part(s): dice, cross_entropy"
 
 
 def test_smoothing():

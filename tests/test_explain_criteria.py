@@ -3,6 +3,7 @@
 
 import functools
 import inspect
+import json
 
 import explained
 import numpy as np
@@ -40,6 +41,7 @@ def test_total_is_the_librarys(library):
     for criterion, outputs, targets in LIBRARIES[library]():
         found = ll.explain(criterion, outputs, targets)
         assert not any(p.measured for p in found.pieces), found.subject
+        assert json.loads(json.dumps(found.to_dict()))["total"] == found.total
         assert all(n.rule != "deviates" for n in found.notes), found.subject
         known = recognize(criterion)
         assert isinstance(known, Known)
@@ -139,6 +141,13 @@ def test_names_of_classes_and_what_is_hidden():
     assert "class fox of `outputs`" in str(found)
 
 
+def test_names_without_classes():
+    """Names for a loss without a class axis are said to be of no use, not dropped."""
+    b = explained.Batches()
+    found = ll.explain(nn.MSELoss(), b.logits, b.yes, classes=["a", "b", "c"])
+    assert found.undecided == ("rows by class: the loss has no class axis",)
+
+
 def test_other_frameworks_arrays():
     """A criterion of torch takes NumPy data, and gives the same explanation."""
     b = explained.Batches()
@@ -182,6 +191,15 @@ def test_objective_with_weights_by_name():
     assert first.value == pytest.approx(hand, rel=1e-12)
 
 
+@pytest.mark.parametrize("given", [{"classes": ["a", "b", "c"]}, {"convention": "keras1"}])
+def test_objective_refuses_what_it_says_itself(given):
+    """Names of classes belong to the terms: they are refused, not dropped."""
+    b = explained.Batches()
+    objective = ll.Objective(ll.Term("y", ll.losses.CrossEntropy(), "batch class"))
+    with pytest.raises(ll.MatchError, match=r"Found c(lasses|onvention)"):
+        ll.explain(objective, b.logits, b.inside, **given)
+
+
 def test_hooks_are_noticed():
     """Broken twin: a recognized module whose number was changed behind its back."""
     b = explained.Batches()
@@ -210,6 +228,19 @@ def test_nothing_is_touched():
     assert explained.states() == before
 
 
+def test_a_graph_of_the_users_stays():
+    """A loss that was computed before can be differentiated after: no buffer was written to."""
+    b = explained.Batches()
+    outputs = b.logits.clone().requires_grad_()
+    criterion = nn.CrossEntropyLoss(weight=explained.WEIGHT.clone())
+    loss = criterion(outputs, b.labels)
+    ll.explain(criterion, outputs, b.labels)
+    ll.compare(criterion, nn.CrossEntropyLoss(), outputs, b.labels)
+    loss.backward()
+    (hand,) = torch.autograd.grad(criterion(outputs, b.labels), outputs)
+    assert torch.equal(outputs.grad, hand)
+
+
 def test_touched_twin():
     """Broken twin: MONAI itself, called alone, does replace its buffer."""
     import monai.losses
@@ -236,6 +267,62 @@ def test_bad_data(criterion, outputs, message):
     with pytest.raises(ll.LossLedgerError, match=message) as caught:
         ll.explain(criterion, outputs, torch.zeros(4, 2))
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "mask"])
+def test_weights_are_not_left_out(name):
+    """What the library's loss would not see is refused: torch, optax and MONAI take none."""
+    import monai.losses
+    import optax
+
+    b = explained.Batches()
+    given = {name: torch.ones(2)}
+    with pytest.raises(ll.MatchError, match=r"no weights and no mask|`(sample_weight|mask)`"):
+        ll.explain(nn.MSELoss(), b.logits, b.yes, **given)
+    with pytest.raises(ll.MatchError, match="no weights and no mask"):
+        ll.explain(monai.losses.DiceLoss(sigmoid=True), b.image, b.hot, **given)
+    with pytest.raises(ll.MatchError, match="no weights and no mask"):
+        ll.explain(optax.l2_loss, b.logits, b.yes, **given)
+
+
+@pytest.mark.filterwarnings("ignore:No mask")
+def test_mask_of_a_loss_that_takes_one():
+    """MONAI's MaskedDiceLoss is called with its mask, and explained with it."""
+    import monai.losses
+
+    b = explained.Batches()
+    mask = torch.ones(2, 1, 4, 4)
+    mask[:, :, 2:] = 0
+    criterion = monai.losses.MaskedDiceLoss(sigmoid=True)
+    found = ll.explain(criterion, b.image, b.hot, mask=mask)
+    assert found.deviation <= SINGLE
+    assert found.total != pytest.approx(ll.explain(criterion, b.image, b.hot).total)
+
+
+def test_numbers_that_the_preset_refuses():
+    """Torch takes targets beyond [0, 1], the preset does not: measured, with the reason."""
+    b = explained.Batches()
+    found = ll.explain(nn.BCEWithLogitsLoss(), b.logits, 2 * b.yes)
+    assert found.notes[0].rule == "refused"
+    assert found.pieces[0].measured
+    theirs = functional.binary_cross_entropy_with_logits(b.logits, 2 * b.yes)
+    assert found.total == pytest.approx(float(theirs))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_broadcasting_is_an_error():
+    """Targets that torch would broadcast give a number, and an error here."""
+    with pytest.raises(ll.ShapeError, match="shape of the outputs"):
+        ll.explain(nn.MSELoss(), torch.zeros(4, 1), torch.zeros(4))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    """The criterion's own number keeps its dtype, ours is float64; both are shown."""
+    b = explained.Batches()
+    found = ll.explain(nn.MSELoss(), b.logits.to(dtype), b.yes.to(dtype))
+    assert 0 < found.deviation < 1e-2
+    assert all(n.rule != "deviates" for n in found.notes)
 
 
 def test_nan_is_an_error():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A criterion that nobody knows: what it equals, or what can be measured, and what cannot."""
 
+import functools
+
 import explained
 import numpy as np
 import pytest
@@ -162,10 +164,25 @@ def test_what_cannot_be_decided(b):
 
 def test_array(b):
     """An array is explained as one: nothing is minimized until it is reduced."""
-    found = ll.explain(lambda o, t: (o - t).abs(), b.logits, b.yes)
+    found = ll.explain(lambda o, t: (o - t).abs() ** 1.5, b.logits, b.yes)
     assert found.number is None
     assert [n.rule for n in found.notes] == ["unreduced"]
     assert "(6, 3)" in found.notes[0].found
+    known = ll.explain(lambda o, t: (o - t).abs(), b.logits, b.yes)
+    assert known.number is None
+    assert [n.rule for n in known.notes] == ["unreduced", "measured"]
+    assert known.pieces[0].loss == "torch.L1Loss(reduction='sum')"
+    assert known.total == pytest.approx(float((b.logits - b.yes).abs().sum()))
+
+
+def test_option_without_a_preset(b):
+    """A weight that torch's own MSELoss does not have is no option of its preset: measured."""
+    weight = torch.rand(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    criterion = functools.partial(functional.mse_loss, weight=weight)
+    found = ll.explain(criterion, b.logits, b.yes)
+    assert found.pieces[0].measured
+    assert "no option weight" in found.notes[0].found
+    assert found.number == pytest.approx(float(criterion(b.logits, b.yes)))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +193,9 @@ def test_array(b):
         (lambda o, t: o.sum() * float("nan"), "NaN"),
         (lambda o, t: (o - t[:2]).sum(), "callable on this data"),
         (3.0, "callable with outputs and targets"),
+        (ll.losses.SquaredError(), r"in its objective.*ll\.Objective"),
     ],
-    ids=["none", "tuple", "nan", "shapes", "no criterion"],
+    ids=["none", "tuple", "nan", "shapes", "no criterion", "a loss alone"],
 )
 def test_bad_criterion(criterion, message, b):
     """What gives no number is an error with a remedy."""
@@ -222,6 +240,58 @@ def test_nothing_is_touched(b):
     assert outputs.grad is None
     assert torch.equal(outputs, kept)
     assert explained.states() == before
+
+
+class Counted(nn.Module):
+    """A criterion that makes a buffer where there was none."""
+
+    def __init__(self):
+        """Leave the buffer empty."""
+        super().__init__()
+        self.register_buffer("first", None)
+
+    def forward(self, outputs, targets):
+        """Keep the first target."""
+        self.first = targets.clone()
+        return (outputs - targets).abs().pow(1.5).mean()
+
+
+@pytest.mark.parametrize("form", ["closure", "partial", "method", "object"])
+def test_modules_inside_are_not_touched(form, b):
+    """A network that a function holds, in training: its running means stay."""
+    norm, counted = nn.BatchNorm1d(3, dtype=torch.float64), Counted()
+
+    def closure(o, t):
+        return counted(norm(o), t)
+
+    def bound(o, t, through):
+        return counted(through(o), t)
+
+    class Holder:
+        network = None
+
+        def __init__(self):
+            self.network = norm
+
+        def loss(self, o, t):
+            return counted(self.network(o), t)
+
+        __call__ = loss
+
+    forms = {
+        "closure": closure,
+        "partial": functools.partial(bound, through=norm),
+        "method": Holder().loss,
+        "object": Holder(),
+    }
+    before = {n: v.clone() for n, v in norm.state_dict().items()}
+    ll.explain(forms[form], b.logits, b.yes)
+    assert all(torch.equal(v, before[n]) for n, v in norm.state_dict().items())
+    assert norm.training
+    assert form != "closure" or counted.first is None
+    closure(b.logits, b.yes)  # broken twin: called by hand, both are changed
+    assert not torch.equal(norm.running_mean, before["running_mean"])
+    assert counted.first is not None
 
 
 def test_touched_twin(b):

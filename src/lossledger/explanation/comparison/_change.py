@@ -103,6 +103,24 @@ def by_factor(
     return Change(f"multiply the second by {words}", number.number / factor, far, off)
 
 
+def by_constant(
+    number: Reading,
+    goal: Reading,
+    layout: Layout,
+    data: Data,
+    parts: Sequence[tuple[int, float, float]],
+) -> Change | None:
+    """Return the constant between two numbers of one gradient, if it is that of every part."""
+    gap = goal.number - number.number
+    size = max(abs(goal.number), abs(gap))
+    worst = max((abs(mine - theirs - gap) / size for _, mine, theirs in parts), default=1.0)
+    if worst > 1e-6:
+        return None
+    _, off = apart(number, goal, 1.0, layout, data)
+    text = f"add {gap:.6g} to the second, which changes no gradient"
+    return Change(text, number.number + gap, worst, off)
+
+
 def apart(
     found: Reading, goal: Reading, factor: float, layout: Layout, data: Data
 ) -> tuple[float, float | None]:

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare two losses on one batch, and on parts of it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lossledger._errors import MatchError
-from lossledger._typing import Array, Sequence, Tree
+from lossledger._typing import Sequence, Tree
 from lossledger.explanation.comparison._change import (
     CHANGES,
     CONSTANT,
     Change,
     apart,
+    by_constant,
     by_factor,
     find,
 )
 from lossledger.explanation.comparison._comparison import Comparison
-from lossledger.explanation.comparison._layouts import Layout, layouts
+from lossledger.explanation.comparison._layouts import Layout
+from lossledger.explanation.comparison._pair import Pair
 from lossledger.explanation.comparison._sides import (
     Reading,
     Source,
@@ -26,9 +26,9 @@ from lossledger.explanation.comparison._sides import (
     tried,
     with_dtype,
 )
-from lossledger.explanation.criterion._difference import CLOSE, Difference, first_difference
-from lossledger.explanation.criterion._host import Data, data_of, framework_of, into
-from lossledger.explanation.criterion._probe import in_numpy, taken
+from lossledger.explanation.criterion._difference import CLOSE, Difference
+from lossledger.explanation.criterion._host import Data, data_of
+from lossledger.explanation.criterion._probe import in_numpy
 from lossledger.explanation.criterion._tests import measure
 
 
@@ -77,209 +77,121 @@ def compare(
     """
     data = data_of(outputs, targets, sample_weight, mask)
     one = with_dtype(source_of(a, data), data)
-    pair = _Pair(one, source_of(b, data), in_numpy(data), one.read(data), data)
-    layout, reading = pair.laid_out()
-    notes = _lives((a, one, pair.data), (b, pair.b, pair.layed(layout)))
-    return pair.judged(layout, reading, notes)
+    pair = Pair(one, source_of(b, data), data.on_host(), one.read(data), data)
+    layout, reading = pair.laid_out_in_part()
+    laid = pair.laid(layout) if layout.name else None
+    notes = _lives((a, one, data), (b, pair.b, data if laid is None else pair.as_given(laid)))
+    return _judged(pair, layout, reading, notes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """Two losses and the data of the first.
-
-    Attributes:
-        a: The first.
-        b: The second.
-        data: Arrays of NumPy, in their own dtypes.
-        goal: Number and gradient of the first.
-        given: The arrays as they were passed.
-    """
-
-    a: Source
-    b: Source
-    data: Data
-    goal: Reading
-    given: Data
-
-    @property
-    def within(self) -> float:
-        """Largest deviation of what is equal: that of the coarser dtype."""
-        coarse = any(s.probe is not None for s in (self.a, self.b))
-        floats = [o.dtype.name for o in self.data.outputs]
-        return 2e-4 if coarse and "float64" not in floats else max(self.a.within, self.b.within)
-
-    def layed(self, layout: Layout) -> Data:
-        """Return the data as the second takes it."""
-        if not layout.name:
-            return self.given
-        found = layout.apply(self.data)
-        assert found is not None  # noqa: S101 - a layout that was chosen applies
-        return found.map(lambda x: _like(x, self.given))
-
-    def laid_out(self) -> tuple[Layout, Reading]:
-        """Choose how the data is laid out for the second: as it agrees, or as it is.
-
-        Raises:
-            LossLedgerError: If the second takes it in no form.
-        """
-        found: list[tuple[int, int, Layout, Reading]] = []
-        for place, layout in enumerate(layouts(self.data)):
-            laid = layout.apply(self.data)
-            reading = None if laid is None else tried(self.b, self.layed(layout))
-            if reading is None:
-                continue
-            rank = self._rank(layout, reading)
-            found.append((rank, place, layout, reading))
-            if rank == 0:
-                break
-        if not found:
-            self.b.read(self.given)  # raises what the second says of the data as it is
-            raise MatchError(
-                f"{self.b.name} must take the data of {self.a.name}",
-                "Found no form of it that gives a number",
-                "The two losses are of different kinds",
-                "Compare losses of the same outputs and targets",
-            )
-        best = min(found, key=lambda each: each[:2])
-        return best[2], best[3]
-
-    def _rank(self, layout: Layout, reading: Reading) -> int:
-        """Return how well a layout fits: equal, by a factor, by values, as it is, or at all."""
-        far, off = apart(reading, self.goal, 1.0, layout, self.data)
-        if far <= self.within and (off is None or off <= self.within):
-            return 0
-        if off is not None and self.goal.number and reading.number:
-            factor = reading.number / self.goal.number
-            far, off = apart(reading, self.goal, 1 / factor, layout, self.data)
-            if off is not None and off <= self.within:
-                return 1
-        if self._same_values(layout):
-            return 2
-        return 4 if layout.name else 3
-
-    def _same_values(self, layout: Layout) -> bool:
-        stage = self._difference(layout)
-        return stage is not None and stage.stage not in ("values", "parts", "smoothing")
-
-    def _difference(self, layout: Layout) -> Difference | None:
-        laid = layout.apply(self.data)
-        if laid is None:
-            return None
-        mine, theirs = self.a.flows(self.data), self.b.flows(laid)
-        return first_difference(mine, theirs) if mine and theirs else None
-
-    def judged(self, layout: Layout, found: Reading, notes: Sequence[str]) -> Comparison:
-        """Return the comparison under a layout."""
-        far, off = apart(found, self.goal, 1.0, layout, self.data)
-        equal = far <= self.within and (off is None or off <= self.within)
-        deviation = abs(found.number - self.goal.number) / max(1.0, abs(self.goal.number))
-        names = (self.a.name, self.b.name, self.goal.number, found.number, deviation, off)
-        undecided: tuple[str, ...] = ()
-        if off is None:
-            undecided = ("whether gradients agree: one of them has none",)
-        if equal:
-            return Comparison(
-                *names, equal=True, layout=layout.name, notes=tuple(notes), undecided=undecided
-            )
-        factor = found.number / self.goal.number if self.goal.number else None
-        slope = self._slope_factor(layout, found)
-        constant = self._constant(layout, factor)
-        difference = self._difference(layout)
-        if difference is None:
-            difference, more = self._measured(layout)
-            undecided += more
+def _judged(pair: Pair, layout: Layout, found: Reading, notes: Sequence[str]) -> Comparison:
+    """Return the comparison under a layout."""
+    far, off = apart(found, pair.goal, 1.0, layout, pair.data)
+    equal = far <= pair.within and (off is None or off <= pair.within)
+    deviation = abs(found.number - pair.goal.number) / max(1.0, abs(pair.goal.number))
+    names = (pair.a.name, pair.b.name, pair.goal.number, found.number, deviation, off)
+    undecided: tuple[str, ...] = ()
+    if off is None:
+        undecided = ("whether gradients agree: one of them has none",)
+    if equal:
         return Comparison(
-            *names,
-            equal=False,
-            factor=factor,
-            gradient_factor=slope,
-            constant=constant,
-            layout=layout.name,
-            difference=difference,
-            change=self._change(layout, found, factor, slope, constant),
-            notes=tuple(notes),
-            undecided=undecided,
+            *names, equal=True, layout=layout.name, notes=tuple(notes), undecided=undecided
         )
+    factor = found.number / pair.goal.number if pair.goal.number else None
+    slope = _slope_factor(pair, layout, found)
+    parts = pair.on_parts(layout)
+    constant = _constant(pair, factor, parts)
+    difference = pair.difference(layout)
+    if difference is None:
+        difference, more = _measured(pair, layout)
+        undecided += more
+    return Comparison(
+        *names,
+        equal=False,
+        factor=factor,
+        gradient_factor=slope,
+        constant=constant,
+        layout=layout.name,
+        difference=difference,
+        change=_change(pair, layout, found, (factor, slope), constant, parts),
+        notes=tuple(notes),
+        undecided=undecided,
+    )
 
-    def _change(
-        self, layout: Layout, found: Reading, factor: float | None, slope: float | None, how: str
-    ) -> Change | None:
-        """Search the second's settings, then a factor."""
-        change = find(self.a, self.b, self.data, self.goal, layout, self.within)
-        if change is not None:
-            return change
-        same = factor is not None and slope is not None and abs(slope / factor - 1) < 1e-4
-        if not same:
-            return None
-        return by_factor(found, self.goal, factor, layout, self.data, how)
 
-    def _slope_factor(self, layout: Layout, found: Reading) -> float | None:
-        """Return k with (gradient of the second) = k · (gradient of the first) everywhere."""
-        if found.slopes is None or self.goal.slopes is None:
-            return None
-        back = layout.back(found.slopes, self.data.on_host())
-        if any(m.shape != t.shape for m, t in zip(back, self.goal.slopes, strict=True)):
-            return None
-        mine, theirs = (np.concatenate([np.ravel(s) for s in x]) for x in (back, self.goal.slopes))
-        square = float(theirs @ theirs)
-        k = float(mine @ theirs) / square if square else 0.0
-        rest = float(np.abs(mine - k * theirs).max(initial=0.0))
-        return k if k and rest <= max(self.within, CLOSE) * float(np.abs(mine).max()) else None
+def _change(
+    pair: Pair,
+    layout: Layout,
+    found: Reading,
+    factors: tuple[float | None, float | None],
+    how: str,
+    parts: Sequence[tuple[int, float, float]],
+) -> Change | None:
+    """Search the second's settings, then a factor, then a constant."""
+    factor, slope = factors
+    change = find(pair.a, pair.b, pair.data, pair.goal, layout, pair.within)
+    if change is not None:
+        return change
+    same = factor is not None and slope is not None and abs(slope / factor - 1) < 1e-4
+    if same:
+        return by_factor(found, pair.goal, factor, layout, pair.data, how)
+    if slope is None or abs(slope - 1) > max(pair.within, CLOSE):
+        return None
+    return by_constant(found, pair.goal, layout, pair.data, parts)
 
-    def _constant(self, layout: Layout, factor: float | None) -> str:
-        """Say how the factor depends on the batch: on its parts, and on twice the batch."""
-        first = self.data.outputs[0]
-        if factor is None or not first.ndim or first.shape[0] < 2:
-            return ""
-        count = first.shape[0]
-        cut = max(1, count // 3)
-        found = [(count, factor)]
-        for at in (np.arange(cut), np.arange(cut, count), np.tile(np.arange(count), 2)):
-            part = taken(self.data, at)
-            part_pair = _Pair(
-                self.a, self.b, part, self.goal, part.map(lambda x: _like(x, self.given))
-            )
-            mine = tried(self.a, part_pair.given)
-            laid = layout.apply(part)
-            theirs = None if laid is None else tried(self.b, part_pair.layed(layout))
-            if mine is None or theirs is None or not mine.number:
-                return ""
-            found.append((len(at), theirs.number / mine.number))
-        close = max(self.within * 10, 1e-6)
-        for name, power in (
-            (CONSTANT, 0),
-            ("proportional to the batch size", 1),
-            ("inverse to the batch size", -1),
-        ):
-            scaled = [k / float(n) ** power for n, k in found]
-            if max(scaled) - min(scaled) <= close * abs(scaled[0]):
-                return name
-        return CHANGES
 
-    def _measured(self, layout: Layout) -> tuple[Difference | None, tuple[str, ...]]:
-        """Return the first measurement in which two losses differ, where one is a black box."""
-        said = "where they part, step by step: one of them is not recognized"
-        laid = layout.apply(self.data)
-        if laid is None:
-            return None, (said,)
-        steps = []
-        for source, data in ((self.a, self.data), (self.b, laid)):
-            reading = tried(source, data.map(lambda x: _like(x, self.given)))
-            if reading is None:
-                return None, (said,)
-            probe = source.as_probe(self.given)
-            steps.append(measure(probe, data, reading.number, max(self.within, 1e-6)).steps)
-        for mine in steps[0]:
-            for theirs in steps[1]:
-                alike = mine.stage == theirs.stage and set(mine.settings) == set(theirs.settings)
-                if alike and dict(mine.settings) != dict(theirs.settings):
-                    return Difference(mine.stage, mine.text, theirs.text), (said,)
+def _slope_factor(pair: Pair, layout: Layout, found: Reading) -> float | None:
+    """Return k with (gradient of the second) = k · (gradient of the first) everywhere."""
+    if found.slopes is None or pair.goal.slopes is None:
+        return None
+    back = layout.back(found.slopes, pair.data)
+    if any(m.shape != t.shape for m, t in zip(back, pair.goal.slopes, strict=True)):
+        return None
+    mine, theirs = (np.concatenate([np.ravel(s) for s in x]) for x in (back, pair.goal.slopes))
+    square = float(theirs @ theirs)
+    k = float(mine @ theirs) / square if square else 0.0
+    rest = float(np.abs(mine - k * theirs).max(initial=0.0))
+    return k if k and rest <= max(pair.within, CLOSE) * float(np.abs(mine).max()) else None
+
+
+def _constant(pair: Pair, factor: float | None, parts: Sequence[tuple[int, float, float]]) -> str:
+    """Say how the factor depends on the batch."""
+    if factor is None or not parts:
+        return ""
+    close = max(pair.within * 10, 1e-6)
+    found = [(len(pair.data.outputs[0]), factor)]
+    found += [(n, theirs / mine) for n, mine, theirs in parts]
+    for name, power in (
+        (CONSTANT, 0),
+        ("proportional to the batch size", 1),
+        ("inverse to the batch size", -1),
+    ):
+        scaled = [k / float(n) ** power for n, k in found]
+        if max(scaled) - min(scaled) <= close * abs(scaled[0]):
+            return name
+    return CHANGES
+
+
+def _measured(pair: Pair, layout: Layout) -> tuple[Difference | None, tuple[str, ...]]:
+    """Return the first measurement in which two losses differ, where one is a black box."""
+    said = "where they part, step by step: one of them is not recognized"
+    laid = pair.laid(layout)
+    if laid is None:
         return None, (said,)
-
-
-def _like(array: Array, given: Data) -> Array:
-    """Return an array of NumPy in the framework of the data that was passed."""
-    return into(framework_of(given.outputs[0]), array)
+    steps = []
+    for source, data in ((pair.a, pair.data), (pair.b, laid)):
+        own = in_numpy(pair.as_given(data))
+        reading = tried(source, pair.as_given(data))
+        if reading is None:
+            return None, (said,)
+        probe = source.as_probe(pair.given)
+        steps.append(measure(probe, own, reading.number, max(pair.within, 1e-6)).steps)
+    for mine in steps[0]:
+        for theirs in steps[1]:
+            alike = mine.stage == theirs.stage and set(mine.settings) == set(theirs.settings)
+            if alike and dict(mine.settings) != dict(theirs.settings):
+                return Difference(mine.stage, mine.text, theirs.text), (said,)
+    return None, (said,)
 
 
 def _lives(*each: tuple[Any, Source, Data]) -> list[str]:

@@ -95,7 +95,9 @@ class Comparison:
         if self.equal:
             return (f"Equal on this data{where}: numbers deviate by {self.deviation:.1e}{slope}.",)
         lines = [f"They differ on this data{where}."]
-        if self.factor is not None:
+        if self.gradient_factor is not None and abs(self.gradient_factor - 1) < 1e-9:
+            lines.append("Their gradients are equal.")
+        elif self.factor is not None:
             same = self.gradient_factor is not None and abs(
                 self.gradient_factor - self.factor
             ) <= 1e-4 * abs(self.factor)

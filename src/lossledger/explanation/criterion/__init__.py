@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from lossledger._errors import DomainError, MatchError
-from lossledger._typing import Sequence, Tree
+from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Note
 from lossledger.explanation.criterion._call import called
@@ -33,6 +33,7 @@ def explain_criterion(
 ) -> Explanation:
     """Explain how a criterion, a preset or an objective makes its number on this data."""
     if isinstance(thing, Objective):
+        _refuse_for_objective({"classes": classes, "convention": convention})
         return explain_objective(thing, outputs, targets, sample_weight, mask)
     data = data_of(outputs, targets, sample_weight, mask)
     found = recognize(thing)
@@ -41,6 +42,22 @@ def explain_criterion(
     if isinstance(found, Known):
         return _known(found, thing, data, classes)
     return explain_unknown(found, probe_of(thing, data), data, classes)
+
+
+def _refuse_for_objective(given: Mapping[str, Any]) -> None:
+    """Refuse what an objective says by itself.
+
+    Raises:
+        MatchError: If something is given.
+    """
+    found = [name for name, value in given.items() if value is not None]
+    if found:
+        raise MatchError(
+            f"An objective takes no {' and no '.join(given)} when it is explained",
+            f"Found {', '.join(found)}",
+            "Its terms name their classes, and are of no version of Keras",
+            "Name the classes in ll.Term(..., classes=[...])",
+        )
 
 
 def _known(known: Known, thing: Any, data: Data, classes: Sequence[str] | None) -> Explanation:

@@ -8,8 +8,9 @@ import numpy as np
 
 from lossledger._errors import DomainError, LossLedgerError, MatchError
 from lossledger._typing import Array, Callable
-from lossledger.explanation.criterion._host import Data, framework_of, host, into, untouched
+from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._known import Known
+from lossledger.explanation.criterion._untouched import untouched
 
 RESOLUTION = {"float64": 1e-10, "float32": 2e-4, "float16": 5e-2, "bfloat16": 1e-1}
 """Largest deviation of a number computed in a dtype from the same in float64."""

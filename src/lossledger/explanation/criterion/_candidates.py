@@ -63,15 +63,16 @@ def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
         return []
     numbers = [float(a.array) for a, _ in wanted]
     slopes = [s for _, s in wanted]
+    there = [d.on_host() for d in drawn]
     found: list[Equal] = []
     for library in ORDER[probe.home]:
         for preset in configured(library, len(data.outputs)):
-            one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
+            one = compared(preset, there, numbers, slopes, tolerance)
             found += [] if one is None else [one]
     if not any(e.factor == 1 for e in found):
         whole = drawn.index(data)
         for preset in weighted(data.on_host(), slopes[whole]):
-            one = compared(preset, [d.on_host() for d in drawn], numbers, slopes, tolerance)
+            one = compared(preset, there, numbers, slopes, tolerance)
             found += [] if one is None else [one]
     found.sort(key=lambda e: e.factor != 1)
     return found

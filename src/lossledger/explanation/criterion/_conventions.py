@@ -53,7 +53,7 @@ def elsewhere(known: Known, data: Data) -> tuple[Elsewhere, ...]:
     preset = known.preset
     if not isinstance(preset, AbstractKeras) or preset.reduction in ("none", None):
         return ()
-    found = []
+    own, found = flows_of(on_batch(known, data)), []
     for name in CONVENTIONS:
         other: float | None = None
         try:
@@ -63,7 +63,7 @@ def elsewhere(known: Known, data: Data) -> tuple[Elsewhere, ...]:
             why = f"{error.rule}; {error.found}"
         else:
             other = sum(f.value * f.loss_weight for f in there)
-            parted = first_difference(flows_of(on_batch(known, data)), there)
+            parted = first_difference(own, there)
             why = "" if parted is None else parted.of_b
         found.append(Elsewhere(name, VERSIONS[name], other, why))
     return tuple(found)

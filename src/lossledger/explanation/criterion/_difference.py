@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first stage at which two flows have other numbers on the same data."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,10 @@ import numpy as np
 
 from lossledger._typing import Array, Sequence
 from lossledger.explanation._parts import Step
-from lossledger.explanation.criterion._flow import Flow
+from lossledger.explanation.criterion._flow import Flow, is_of_sums
 from lossledger.explanation.criterion._words import steps_of
 
 CLOSE = 1e-9
-_STAGES = ("values", "inner", "weights", "numerator", "denominator", "loss_weight")
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,26 @@ def first_difference(a: Sequence[Flow], b: Sequence[Flow]) -> Difference | None:
     if len(a) != len(b):
         names = [", ".join(f.term.name for f in flows) for flows in (a, b)]
         return Difference("parts", f"{len(a)} part(s): {names[0]}", f"{len(b)} part(s): {names[1]}")
-    for one, other in zip(a, b, strict=True):
-        found = _of_pair(one, other)
-        if found is not None:
-            return found
+    for one, other in zip(a, _paired(a, b), strict=True):
+        stage = _stage(one, other)
+        if stage is not None:
+            names = [f"{f.term.name}: " if len(a) > 1 else "" for f in (one, other)]
+            told = [_told(steps_of(f), stage) for f in (one, other)]
+            return Difference(stage, names[0] + told[0], names[1] + told[1])
     return None
 
 
-def _of_pair(a: Flow, b: Flow) -> Difference | None:
-    stage = _stage(a, b)
-    if stage is None:
-        return None
-    mine, theirs = steps_of(a), steps_of(b)
-    return Difference(stage, _told(mine, stage), _told(theirs, stage))
+def _paired(a: Sequence[Flow], b: Sequence[Flow]) -> Sequence[Flow]:
+    """Return the second's parts in the order in which most of them go with the first's."""
+    if len(a) == 1:
+        return b
+
+    def misfits(order: Sequence[Flow]) -> int:
+        stages = [_stage(one, other) for one, other in zip(a, order, strict=True)]
+        kinds = sum(is_of_sums(x) != is_of_sums(y) for x, y in zip(a, order, strict=True))
+        return 10 * kinds + sum(stage is not None for stage in stages)
+
+    return min(itertools.permutations(b), key=misfits)
 
 
 def _stage(a: Flow, b: Flow) -> str | None:

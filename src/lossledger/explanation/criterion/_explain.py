@@ -47,13 +47,16 @@ def explain_preset(known: Known, data: Data, classes: Sequence[str] | None) -> E
     notes = [
         Note("library", note, "Nothing, if that is what is meant.") for note in known.preset.notes
     ]
+    rows = _named(split_rows(ledger), data)
+    nameless = classes is not None and all(row.cls is None for row in rows)
     return Explanation(
         known.spelled,
         known.framework,
         pieces_of(known, flows_of(batch)),
-        rows=_named(split_rows(ledger), data),
+        rows=rows,
         overlooked=() if batch.unreduced else _named(ledger.overlooked(), data),
         notes=tuple(notes),
+        undecided=("rows by class: the loss has no class axis",) if nameless else (),
         ledger=ledger,
     )
 

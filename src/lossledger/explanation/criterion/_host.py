@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays of any framework on the host, and a user's loss called without a trace."""
+"""Arrays of any framework on the host, and back."""
 
-import random
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,39 +120,3 @@ def _moved(framework: str, array: Array) -> Array:
     if framework == "tensorflow":
         return sys.modules["tensorflow"].constant(array)
     return array
-
-
-@contextmanager
-def untouched(thing: Any) -> Iterator[None]:
-    """Leave a user's loss as it was: buffers, training flags, and the state of random numbers."""
-    torch = sys.modules.get("torch")
-    module = thing if torch is not None and isinstance(thing, torch.nn.Module) else None
-    states = (np.random.get_state(), random.getstate())  # noqa: NPY002 - the user's own state
-    drawn = None if torch is None else torch.random.get_rng_state()
-    device = torch is not None and torch.cuda.is_initialized()
-    there = torch.cuda.get_rng_state_all() if device and torch is not None else []
-    parts = () if module is None else tuple(module.modules())
-    attributes = [dict(vars(part)) for part in parts]
-    buffers = [
-        {n: (b, b.detach().clone()) for n, b in part.named_buffers(recurse=False)} for part in parts
-    ]
-    try:
-        yield
-    finally:
-        np.random.set_state(states[0])  # noqa: NPY002
-        random.setstate(states[1])
-        if torch is not None and drawn is not None:
-            torch.random.set_rng_state(drawn)
-            torch.cuda.set_rng_state_all(there)
-        for part, own, held in zip(parts, attributes, buffers, strict=True):
-            _restore(torch, part, own, held)
-
-
-def _restore(torch: Any, module: Any, attributes: Any, buffers: Any) -> None:
-    for name in [n for n in vars(module) if n not in attributes]:
-        del vars(module)[name]
-    vars(module).update(attributes)
-    with torch.no_grad():
-        for name, (buffer, numbers) in buffers.items():
-            setattr(module, name, buffer)
-            buffer.copy_(numbers)

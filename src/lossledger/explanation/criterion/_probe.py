@@ -11,9 +11,12 @@ import numpy as np
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Callable
 from lossledger.explanation.criterion._call import Answer, answered
-from lossledger.explanation.criterion._host import Data, framework_of, host, into, untouched
+from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._keras import caller, is_keras
+from lossledger.explanation.criterion._untouched import untouched
+from lossledger.losses import AbstractLoss, AbstractOverlapLoss
 from lossledger.presets.migration import REFUSALS
+from lossledger.term import Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,18 @@ class Probe:
         return None if found is None else tuple(host(s) for s in found)
 
 
+def summed(probe: Probe) -> Probe:
+    """Return a criterion that gives an array as one that gives its sum."""
+
+    def call(*parts: Any) -> Any:
+        found = probe.call(*parts)
+        if probe.home == "tensorflow":
+            return sys.modules["tensorflow"].reduce_sum(found)
+        return found.sum()
+
+    return replace(probe, call=call)
+
+
 def probe_of(thing: Any, data: Data) -> Probe:
     """Return a criterion as a black box.
 
@@ -59,6 +74,13 @@ def probe_of(thing: Any, data: Data) -> Probe:
         MatchError: If it cannot be called, or weights are given.
     """
     name = getattr(thing, "__name__", type(thing).__name__)
+    if isinstance(thing, AbstractLoss | AbstractOverlapLoss | Term):
+        raise MatchError(
+            "A loss or a term of lossledger is explained in its objective",
+            f"Found {type(thing).__name__}",
+            "Alone it has no reduction, or no outputs",
+            "Pass ll.Objective(ll.Term('outputs', loss, axes=...))",
+        )
     if not callable(thing):
         raise MatchError(
             "What is explained must be a criterion: callable with outputs and targets",

@@ -116,7 +116,7 @@ def _batch(
         kind, f"becomes {ratio:.4g} times as large: neither mean nor sum over samples"
     )
     text = f"the batch repeated twice: the number {grown}"
-    step = Step("denominator", text, None, None, {"repeated": round(ratio, 6)})
+    step = Step("denominator", text, None, None, {"repeated": round(ratio, 4)})
     if count < 2 or kind == "other":
         undecided.append("whether parts of the batch add up: it takes a mean or a sum of 2 samples")
         return kind, [step]
@@ -203,7 +203,7 @@ def _axes(probe: Probe, data: Data, value: float, near: _Near, undecided: list[s
         text += {"mean": "does not change: a mean", "sum": "doubles: a sum"}.get(
             grown, f"becomes {ratio:.4g} times as large: its elements act on each other"
         )
-        settings = {"axis": axis, "repeated": round(ratio, 6)}
+        settings = {"axis": axis, "repeated": round(ratio, 4)}
         steps.append(Step("inner", text, settings=settings))
     return steps
 

@@ -11,9 +11,10 @@ from lossledger.explanation.criterion._candidates import Equal, equals, factor_i
 from lossledger.explanation.criterion._explain import explain_preset
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._known import Known, Unknown, spelling
-from lossledger.explanation.criterion._probe import Probe, in_numpy
+from lossledger.explanation.criterion._probe import Probe, in_numpy, summed
 from lossledger.explanation.criterion._tests import measure
 
+_ELSEWHERE = "Losses that agree here may differ elsewhere: try data with other labels and sizes."
 _WITHIN = {"float64": 1e-9, "float32": 2e-5, "float16": 2e-2, "bfloat16": 5e-2}
 
 
@@ -23,13 +24,15 @@ def explain_unknown(
     """Explain a criterion by what it is equal to on this data, or by what can be measured."""
     answer = probe.answer(data)
     plain = in_numpy(data)
-    if not answer.reduced:
-        return _array(probe, answer, unknown)
     within = tolerance(answer)
+    if not answer.reduced:
+        alike = [e for e in equals(summed(probe), plain, within) if e.factor == 1]
+        return _array(probe, answer, unknown, alike[0] if alike else None, data)
     found = equals(probe, plain, within)
     if found:
         return _equal(probe, answer, found, data, classes)
     value = float(answer.array)
+    nameless = () if classes is None else ("rows by class: nothing says what a class is here",)
     seen = measure(probe, plain, value, within)
     last = Step("numerator", f"the number that {probe.name} returns", (), value)
     piece = Piece("outputs", probe.name, probe.name, (*seen.steps, last), "f", value, measured=True)
@@ -44,7 +47,7 @@ def explain_unknown(
         (piece,),
         number=value,
         notes=(note,),
-        undecided=(*seen.undecided, f"what its parts are: {unknown.reason}"),
+        undecided=(*seen.undecided, *nameless, f"what its parts are: {unknown.reason}"),
     )
 
 
@@ -74,7 +77,7 @@ def _equal(
         f"On this data, in part and with its outputs in reverse, {probe.name} equals {times}"
         f"{known.spelled}: the number deviates by {best.deviation:.1e}, {slope}."
         + (f" So does {', '.join(also)}." if also else ""),
-        "Losses that agree here may differ elsewhere: try data with other labels and sizes.",
+        _ELSEWHERE,
     )
     rows = inner.rows if best.factor == 1 else ()
     return replace(
@@ -87,11 +90,13 @@ def _equal(
         overlooked=inner.overlooked if rows else (),
         notes=(note, *inner.notes),
         ledger=inner.ledger if best.factor == 1 else None,
-        undecided=("whether they agree on other data: only this batch was tried",),
+        undecided=("whether they agree on other data: only this batch was tried", *inner.undecided),
     )
 
 
-def _array(probe: Probe, answer: Answer, unknown: Unknown) -> Explanation:
+def _array(
+    probe: Probe, answer: Answer, unknown: Unknown, alike: Equal | None, data: Data
+) -> Explanation:
     """Explain what returns an array: nothing is minimized until it is reduced."""
     array, shape = answer.array, tuple(answer.array.shape)
     total, mean = float(array.sum()), float(array.mean())
@@ -109,4 +114,24 @@ def _array(probe: Probe, answer: Answer, unknown: Unknown) -> Explanation:
         "Call .mean() or .sum() on it before the gradient is taken, and say which.",
     )
     undecided = ("what is minimized: an array is no loss", f"what it is: {unknown.reason}")
-    return Explanation(name, probe.home, (piece,), notes=(note,), undecided=undecided)
+    if alike is None:
+        return Explanation(name, probe.home, (piece,), notes=(note,), undecided=undecided)
+    known = Known(alike.preset, spelling(alike.preset), probe.home, "", probe.call)
+    inner = explain_preset(known, data, None)
+    slope = "no gradient to compare" if alike.slope is None else f"gradient {alike.slope:.1e}"
+    measured = Note(
+        "measured",
+        f"On this data, in part and with its outputs in reverse, its sum equals {known.spelled}: "
+        f"the number deviates by {alike.deviation:.1e}, {slope}.",
+        _ELSEWHERE,
+    )
+    pieces = tuple(replace(p, measured=True) for p in inner.pieces)
+    return replace(
+        inner,
+        subject=name,
+        framework=name,
+        pieces=pieces,
+        notes=(note, measured),
+        overlooked=(),
+        undecided=undecided[:1],
+    )

@@ -178,6 +178,8 @@ def _below(flow: Flow) -> Step:
         text = f"denominator: none, the {'sum' if stage.before.axes else 'cell'} is the number"
     elif isinstance(kind, str):
         text = f"denominator: {_counted(kind, stage, flow)}"
+        offset = getattr(stage.reduction, "offset", 0.0)
+        text += f", then {offset:g} is added; divided by" if offset else ""
     elif isinstance(kind, int | float):
         text = "denominator: a constant"
     elif isinstance(stage.reduction, RootMean):
