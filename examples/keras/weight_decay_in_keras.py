@@ -80,7 +80,7 @@ def show_epochs(data: Data) -> None:
     history = model.fit(*data, batch_size=128, epochs=EPOCHS, verbose=0, callbacks=[watch])
     for epoch in range(EPOCHS):
         total = history.history["loss"][epoch]
-        entropy = watch.ledgers[epoch].total
+        entropy = history.history["data"][epoch]
         print(f"   {epoch + 1:<10}{total:>18.8f}{entropy:>18.8f}{total - entropy:>18.8f}")
 
 
@@ -96,9 +96,9 @@ def main() -> None:
     print(f"""
 Answer
    Keras adds the penalty of every variable, {DECAY:g} times its sum of squares (no half), once a
-   batch, and never divides it by the batch. Beside a mean it is {beside:.2%} of the data's part
-   at any batch size; beside a sum it is {less:.3%} at 32 and {least:.3%} at 128. Who sums the
-   data has to multiply the decay by the batch size, or the penalty loses its say.
+   batch, and never divides it by the batch. Beside a mean it is {beside:.2%} of the data's part,
+   and about as much at any batch size; beside a sum it is {less:.3%} at 32 and {least:.3%} at 128.
+   Who sums the data has to multiply the decay by the batch size, or the penalty loses its say.
    `loss` in the progress bar is the total: data and decay in one number, averaged over the
    epoch as the weights change.""")
 
