@@ -22,7 +22,8 @@ class Explanation:
         extras: Regularizers and added losses.
         number: What the framework itself minimizes; None if it was not asked.
         rows: By class (and label), where the loss or its outputs have classes.
-        overlooked: Those of the rows that the one number hides.
+        overlooked: Those of the rows that the one number hides: of classes with an IoU below
+            half of the best one's.
         reported: What the framework shows, and why it differs.
         elsewhere: The same data in other versions.
         notes: What to know, with remedies.
