@@ -14,7 +14,7 @@ import lossledger as ll
 from lossledger.explanation.model import explain_model
 from lossledger.explanation.model._inner import Inner
 from lossledger.explanation.model._pieces import piece_of
-from lossledger.explanation.model._private import Private
+from lossledger.explanation.model._private import Private, of_version
 from lossledger.explanation.model._read import read
 
 # Keras' own arrays warn of NumPy's copy keyword.
@@ -141,6 +141,13 @@ def test_dropped_loss_is_shown_and_not_counted():
     assert "leaves it out" in mae.step("loss_weight").text
 
 
+def test_untried_version_is_read_by_public_names():
+    """A version of Keras after those that were tried is read without private names."""
+    assert of_version("3.15.1").allowed
+    assert not of_version("3.17.0").allowed
+    assert not of_version("4.0.0").allowed
+
+
 def test_class_behind_a_small_total():
     """The class that one number hides stands on the first screen, right below the total."""
     case = segmentation(bce_dice)
@@ -216,3 +223,12 @@ def test_steps_that_do_not_lead_to_the_number_twin(change):
     assert "Keras' call gave" in wrong.undecided
     assert wrong.reduced is None
     assert wrong.piece.numerator is None
+
+
+def test_ledger_carries_names():
+    """Names of classes are those of the rows and of the ledger."""
+    case = segmentation()
+    names = ["a", "b", "c", "d", "e"]
+    found = explained(case, classes=names)
+    assert {row.cls for row in found.rows} == set(names)
+    assert {row.cls for row in found.ledger.rows} == set(names)

@@ -4,6 +4,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 
 from lossledger._errors import MatchError
@@ -18,7 +19,7 @@ from lossledger.explanation.model._inner import inner_of
 from lossledger.explanation.model._lints import lints
 from lossledger.explanation.model._pieces import Made, piece_of
 from lossledger.explanation.model._presets import preset_of
-from lossledger.explanation.model._private import Private
+from lossledger.explanation.model._private import Private, of_version
 from lossledger.explanation.model._read import read
 from lossledger.explanation.model._reading import LossReading, Reading
 from lossledger.explanation.model._reported import reported
@@ -34,7 +35,7 @@ def explain_model(
     class_weight: Mapping[int, float] | None = None,
     classes: Sequence[str] | None = None,
     convention: str | None = None,
-    private: Private = Private(),  # noqa: B008 - frozen
+    private: Private | None = None,
 ) -> Explanation:
     """Explain what a compiled model minimizes on one batch.
 
@@ -46,11 +47,12 @@ def explain_model(
         class_weight: As `fit` takes it.
         classes: Names of the classes, for outputs that have as many.
         convention: Of which version of Keras the number is wanted; None for the one that runs.
-        private: Which private names of Keras are read.
+        private: Which private names of Keras are read; None for those of its version.
 
     Raises:
         MatchError: If the model is not compiled or not built, or data do not fit.
     """
+    private = of_version(keras.__version__) if private is None else private
     reading = read(model, x, y, sample_weight, class_weight, private)
     with unchanged(model):
         return _explained(reading, classes, convention)

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import keras
-
 from lossledger._typing import Array
 
 TRIED = ((3, 3), (3, 17))
@@ -29,9 +27,8 @@ class Private:
     allowed: bool = True
 
     def readable(self, model: Any) -> bool:
-        """Return whether the version is known and a compiled loss is where it was."""
-        version = tuple(int(n) for n in keras.__version__.split(".")[:2])
-        if not self.allowed or not TRIED[0] <= version < TRIED[1]:
+        """Return whether private names are read, and a compiled loss is where it was."""
+        if not self.allowed:
             return False
         compiled = vars(model).get("_compile_loss")
         return compiled is None or hasattr(compiled, "_user_loss_weights")
@@ -128,3 +125,9 @@ class Private:
                     kept.extend(before)
                 else:
                     kept.update(before)
+
+
+def of_version(version: str) -> Private:
+    """Return which private names are read in a version of Keras: none in one not tried."""
+    found = tuple(int(n) for n in version.split(".")[:2])
+    return Private(TRIED[0] <= found < TRIED[1])
