@@ -12,7 +12,7 @@ from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.engines import Limbs
 from lossledger.keras._evaluate import host
-from lossledger.keras._layout import HEAD, LAYOUTS, Layout, Packed, pack, unpack
+from lossledger.keras._layout import HEAD, LAYOUTS, Layout, pack, unpack
 from lossledger.keras._logs import Logs, logs_of
 from lossledger.keras._private import in_symbolic_scope, outside_graph, uncompiled
 from lossledger.ledger import Ledger
@@ -74,10 +74,15 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             MatchError: If it needs more room than there is, in a step that cannot make it.
         """
         xp = library_of(like)
-        packed = pack(xp, ledger, list(self.terms.values()), self._live, like)
-        self._make_room(packed.layout, xp.wide(like))
+        wide = xp.wide(like)
+
+        def tail(layout: Layout) -> Any:
+            self._make_room(layout, wide)
+            return self._tail(layout, training)
+
+        packed = pack(xp, ledger, tuple(self.terms.values()), self._live, like, tail)
         self._current = packed.layout
-        steps = self._step(xp, packed, like, training)
+        steps = packed.vectors
         if live is not None:
             steps = tuple(step * xp.astype(live, xp.dtype(step)) for step in steps)
         fresh = self._sums[0].value[-HEAD] == 0
@@ -165,24 +170,12 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
     def _same_capacity(self) -> int:
         return int(self._same[0].shape[0]) if self._same else 0
 
-    def _step(
-        self, xp: ArrayLibrary, packed: Packed, like: Array, training: bool
-    ) -> tuple[Array, ...]:
-        """Return a step's vector, or the pair of vectors, as long as the variables."""
-        given = 0 if packed.device is None else int(packed.device.shape[0])
-        known = np.zeros(self._capacity + HEAD - given)
-        known[: len(packed.host)] = packed.host
-        known[-HEAD], known[-HEAD + 1] = 1.0, float(training)
-        known[-LAYOUTS - 1 + self._index(packed.layout)] = 1.0
-        wide = xp.wide(like)
-        if wide == "float64":
-            return (_joined(xp, packed.device, known, wide, like),)
-        high = known.astype(np.float32)
-        low = (known - high).astype(np.float32)
-        return (
-            _joined(xp, packed.device, high, wide, like),
-            _joined(xp, packed.low, low, wide, like),
-        )
+    def _tail(self, layout: Layout, training: bool) -> Any:
+        """Return what follows a step's sums, up to the length of the variables."""
+        tail = np.zeros(self._capacity + HEAD - layout.size)
+        tail[-HEAD], tail[-HEAD + 1] = 1.0, float(training)
+        tail[-LAYOUTS - 1 + self._index(layout)] = 1.0
+        return tail
 
     def _index(self, layout: Layout) -> int:
         if layout not in self._layouts:
@@ -218,11 +211,6 @@ def tracing(value: Any) -> bool:
         return not sys.modules["tensorflow"].executing_eagerly()
     compiling: bool = sys.modules["torch"].compiler.is_compiling()
     return compiling
-
-
-def _joined(xp: ArrayLibrary, device: Array | None, host: Any, wide: str, like: Array) -> Array:
-    known = xp.asarray(host, wide, like)
-    return known if device is None else xp.concat([device, known], 0)
 
 
 def _variable(name: str, size: int, wide: str) -> Any:
