@@ -63,15 +63,16 @@ class Attachment:
         attach_metric(self.model, name, self.bank)
         forget_steps(self.model)
 
-    def take(self) -> None:
-        """Give the model its methods back."""
+    def take(self, *, running: bool = False) -> None:
+        """Give the model its methods back; a step that is `running` stays the model's own."""
         for name, method in self._own.items():
             if name in self._on_instance:
                 setattr(self.model, name, method)
             elif name in vars(self.model):
                 delattr(self.model, name)
         self.bank.close()
-        forget_steps(self.model)
+        if not running:
+            forget_steps(self.model)
 
     def compute_loss(
         self,
@@ -83,7 +84,7 @@ class Attachment:
     ) -> Array:
         """Return what is minimised, and book it."""
         if not self.holds():
-            self.take()
+            self.take(running=True)
             return self.model.compute_loss(x, y, y_pred, sample_weight, training)
         # There PyTorch's tensors have no numbers, and nothing has to be made in advance.
         bare = keras.backend.backend() == "torch" and in_symbolic_scope()
