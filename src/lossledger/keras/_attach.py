@@ -58,8 +58,10 @@ class Attachment:
 
     def put(self, name: str) -> None:
         """Put the methods and the bank on the model; steps are compiled again."""
-        for method in self._own:
-            setattr(self.model, method, uncompiled(getattr(self, method)))
+        for name_of_method in self._own:
+            method = getattr(self, name_of_method)
+            compiled = self.model.jit_compile  # the wrapper costs a small step something
+            setattr(self.model, name_of_method, uncompiled(method) if compiled else method)
         attach_metric(self.model, name, self.bank)
         forget_steps(self.model)
 

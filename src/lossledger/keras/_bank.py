@@ -42,6 +42,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._same: tuple[Any, ...] = ()
         self._layouts: tuple[Layout, ...] = ()
         self._current: Layout | None = None
+        self._kept_logs: dict[int, Logs] = {}
         self._read_logs = uncompiled(self._find_logs)
 
     @property
@@ -81,7 +82,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             return self._tail(layout, training)
 
         packed = pack(xp, ledger, tuple(self.terms.values()), self._live, like, tail)
-        self._current = packed.layout
+        self._current = self._layouts[self._index(packed.layout)]
         steps = packed.vectors
         if live is not None:
             steps = tuple(step * xp.astype(live, xp.dtype(step)) for step in steps)
@@ -199,7 +200,10 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._same[0].assign(xp.where(fresh, same, kept))
 
     def _logs(self, layout: Layout) -> Logs:
-        return logs_of(layout, self.log_classes)
+        known = self._kept_logs.get(id(layout))  # to hash a layout takes longer than to read it
+        if known is None:
+            known = self._kept_logs[id(layout)] = logs_of(layout, self.log_classes)
+        return known
 
 
 def tracing(value: Any) -> bool:
