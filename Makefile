@@ -35,7 +35,7 @@ PYTEST := $(RUN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test style test-main test-typed test-tensorflow test-wheel distributed docs bench wheel clean
+.PHONY: help demo test style test-main test-typed test-tensorflow test-keras-jax test-wheel distributed docs bench wheel clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -58,7 +58,7 @@ $(VENV)/test.stamp: $(RECIPE) | $(VENV)/bin/python
 demo: $(VENV)/demo.stamp ## Train the demo network and print where its loss came from
 	$(RUN)/lossledger demo $(ARGS)
 
-test: style test-main test-typed test-tensorflow test-wheel ## Everything that is checked
+test: style test-main test-typed test-tensorflow test-keras-jax test-wheel ## Everything that is checked
 	@echo "make test: every stage passed"
 
 style: $(VENV)/test.stamp ## Lint, format, types, import layers
@@ -77,7 +77,10 @@ test-typed: $(VENV)/test.stamp ## Core tests with the shapes in the signatures c
 
 # A process of its own: Keras picks its backend once, when it is imported.
 test-tensorflow: $(VENV)/test.stamp ## The laws on TensorFlow tensors, through keras.ops
-	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(PYTEST) tests/tensorflow $(ARGS)
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(PYTEST) tests/tensorflow tests/keras $(ARGS)
+
+test-keras-jax: $(VENV)/test.stamp ## Keras models on the JAX backend; test-main has PyTorch's
+	KERAS_BACKEND=jax $(PYTEST) tests/keras $(ARGS)
 
 test-wheel: $(VENV)/test.stamp ## The wheel, installed away from the source tree
 	$(PYTEST) tests/wheel $(ARGS)

@@ -124,6 +124,27 @@ def test_callback_sees_what_is_minimised():
     assert_near(callback.val_ledger.total, logs["loss"], "Keras' own loss")
 
 
+class Stop(keras.callbacks.Callback):
+    """Breaks a fit off."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Raise, as a broken data source would."""
+        raise KeyError("no more data")
+
+
+def test_callback_after_a_fit_that_broke_off():
+    """What such a fit left on the model is taken away before the next one begins."""
+    x, y, _ = labeled(16)
+    model = linear()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callback = ll.keras.LedgerCallback(cross_entropy())
+    with pytest.raises(KeyError, match="no more data"):
+        model.fit(x, y, batch_size=8, verbose=0, callbacks=[callback, Stop()])
+    model.fit(x, y, batch_size=8, verbose=0, callbacks=[callback])
+    assert sum(row.count for row in callback.ledger.rows) == 16
+    assert "compute_loss" not in vars(model)
+
+
 @pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
 def test_objective_as_plain_data(case):
     """Every loss of the catalogue comes back from JSON as it was, unless it holds a function."""

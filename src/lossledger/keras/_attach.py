@@ -58,20 +58,23 @@ class Attachment:
 
     def put(self, name: str) -> None:
         """Put the methods and the bank on the model; steps are compiled again."""
-        for method in self._own:
-            setattr(self.model, method, uncompiled(getattr(self, method)))
+        for name_of_method in self._own:
+            method = getattr(self, name_of_method)
+            compiled = self.model.jit_compile  # the wrapper costs a small step something
+            setattr(self.model, name_of_method, uncompiled(method) if compiled else method)
         attach_metric(self.model, name, self.bank)
         forget_steps(self.model)
 
-    def take(self) -> None:
-        """Give the model its methods back."""
+    def take(self, *, running: bool = False) -> None:
+        """Give the model its methods back; a step that is `running` stays the model's own."""
         for name, method in self._own.items():
             if name in self._on_instance:
                 setattr(self.model, name, method)
             elif name in vars(self.model):
                 delattr(self.model, name)
         self.bank.close()
-        forget_steps(self.model)
+        if not running:
+            forget_steps(self.model)
 
     def compute_loss(
         self,
@@ -83,7 +86,7 @@ class Attachment:
     ) -> Array:
         """Return what is minimised, and book it."""
         if not self.holds():
-            self.take()
+            self.take(running=True)
             return self.model.compute_loss(x, y, y_pred, sample_weight, training)
         # There PyTorch's tensors have no numbers, and nothing has to be made in advance.
         bare = keras.backend.backend() == "torch" and in_symbolic_scope()

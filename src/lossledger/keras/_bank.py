@@ -12,7 +12,7 @@ from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.engines import Limbs
 from lossledger.keras._evaluate import host
-from lossledger.keras._layout import HEAD, LAYOUTS, Layout, Packed, pack, unpack
+from lossledger.keras._layout import HEAD, LAYOUTS, Layout, pack, unpack
 from lossledger.keras._logs import Logs, logs_of
 from lossledger.keras._private import in_symbolic_scope, outside_graph, uncompiled
 from lossledger.ledger import Ledger
@@ -42,6 +42,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._same: tuple[Any, ...] = ()
         self._layouts: tuple[Layout, ...] = ()
         self._current: Layout | None = None
+        self._kept_logs: dict[int, Logs] = {}
         self._read_logs = uncompiled(self._find_logs)
 
     @property
@@ -74,10 +75,15 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             MatchError: If it needs more room than there is, in a step that cannot make it.
         """
         xp = library_of(like)
-        packed = pack(xp, ledger, list(self.terms.values()), self._live, like)
-        self._make_room(packed.layout, xp.wide(like))
-        self._current = packed.layout
-        steps = self._step(xp, packed, like, training)
+        wide = xp.wide(like)
+
+        def tail(layout: Layout) -> Any:
+            self._make_room(layout, wide)
+            return self._tail(layout, training)
+
+        packed = pack(xp, ledger, tuple(self.terms.values()), self._live, like, tail)
+        self._current = self._layouts[self._index(packed.layout)]
+        steps = packed.vectors
         if live is not None:
             steps = tuple(step * xp.astype(live, xp.dtype(step)) for step in steps)
         fresh = self._sums[0].value[-HEAD] == 0
@@ -165,24 +171,12 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
     def _same_capacity(self) -> int:
         return int(self._same[0].shape[0]) if self._same else 0
 
-    def _step(
-        self, xp: ArrayLibrary, packed: Packed, like: Array, training: bool
-    ) -> tuple[Array, ...]:
-        """Return a step's vector, or the pair of vectors, as long as the variables."""
-        given = 0 if packed.device is None else int(packed.device.shape[0])
-        known = np.zeros(self._capacity + HEAD - given)
-        known[: len(packed.host)] = packed.host
-        known[-HEAD], known[-HEAD + 1] = 1.0, float(training)
-        known[-LAYOUTS - 1 + self._index(packed.layout)] = 1.0
-        wide = xp.wide(like)
-        if wide == "float64":
-            return (_joined(xp, packed.device, known, wide, like),)
-        high = known.astype(np.float32)
-        low = (known - high).astype(np.float32)
-        return (
-            _joined(xp, packed.device, high, wide, like),
-            _joined(xp, packed.low, low, wide, like),
-        )
+    def _tail(self, layout: Layout, training: bool) -> Any:
+        """Return what follows a step's sums, up to the length of the variables."""
+        tail = np.zeros(self._capacity + HEAD - layout.size)
+        tail[-HEAD], tail[-HEAD + 1] = 1.0, float(training)
+        tail[-LAYOUTS - 1 + self._index(layout)] = 1.0
+        return tail
 
     def _index(self, layout: Layout) -> int:
         if layout not in self._layouts:
@@ -206,7 +200,10 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._same[0].assign(xp.where(fresh, same, kept))
 
     def _logs(self, layout: Layout) -> Logs:
-        return logs_of(layout, self.log_classes)
+        known = self._kept_logs.get(id(layout))  # to hash a layout takes longer than to read it
+        if known is None:
+            known = self._kept_logs[id(layout)] = logs_of(layout, self.log_classes)
+        return known
 
 
 def tracing(value: Any) -> bool:
@@ -218,11 +215,6 @@ def tracing(value: Any) -> bool:
         return not sys.modules["tensorflow"].executing_eagerly()
     compiling: bool = sys.modules["torch"].compiler.is_compiling()
     return compiling
-
-
-def _joined(xp: ArrayLibrary, device: Array | None, host: Any, wide: str, like: Array) -> Array:
-    known = xp.asarray(host, wide, like)
-    return known if device is None else xp.concat([device, known], 0)
 
 
 def _variable(name: str, size: int, wide: str) -> Any:

@@ -67,12 +67,16 @@ class LedgerCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def set_model(self, model: Any) -> None:
         """Put the ledger on the model, before Keras compiles its steps."""
         super().set_model(model)
+        before = getattr(model, _BANK, None)
+        if isinstance(before, Bank) and before.attachment is not None:
+            before.attachment.take()  # of a fit that did not come to its end
         bank = Bank(self.objective.terms, {}, log_classes=self.log_classes)
         evaluate = Evaluator(model, self.objective, LossWeights({}), adds=False)
         attachment = Attachment(model, evaluate, bank, minimised=False, holds=lambda: True)
         if keras.backend.backend() == "jax":
             wide = library_of(keras.ops.zeros(())).wide(None)
             bank.allocate(*room(self.objective, _shapes(self.objective, model)), wide)
+        bank.attachment = attachment
         attachment.put(_BANK)
         self._attachment = attachment
 

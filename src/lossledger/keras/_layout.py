@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A ledger as one vector of sums, so that one addition a step merges it; and back, on the host.
 
-    vector = [ sums on the device | broken rules | sums known on the host | 0 … | head ]
+    vector = [ sums | broken rules | 0 … | head ]
 
 Everything in it adds up over steps. Where 64-bit types are off it is two vectors of 32-bit
 floats whose sum it is (`engines.Limbs`), which hold counts up to 2⁴⁶ exactly. What must not
@@ -11,13 +11,14 @@ vector.
 
 from collections.abc import Set
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from lossledger._array import ArrayLibrary
-from lossledger._typing import Array, Axes, Mapping, Sequence
+from lossledger._typing import Array, Axes, Callable, Mapping, Sequence
 from lossledger.engines import Account, CellNames, Limbs, Pool
 from lossledger.frames import Frame
 from lossledger.ledger import Book, Ledger, Note
@@ -50,7 +51,6 @@ class PoolForm:
     names: Axes
     arrays: int
     at: int
-    work: str
     following: Any
 
 
@@ -74,7 +74,6 @@ class Layout:
         regularizers: Names.
         shapes: Of every sum, in the order of `_sums`.
         whole: Which sums are integers.
-        host: Which sums are known without a device.
         status: Whether rules can be broken out of sight.
         same: Shapes of what must not change.
     """
@@ -83,7 +82,6 @@ class Layout:
     regularizers: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     whole: tuple[bool, ...]
-    host: tuple[bool, ...]
     status: bool
     same: tuple[tuple[int, ...], ...]
 
@@ -98,15 +96,9 @@ class Layout:
         return sum(map(prod, self.same))
 
     def starts(self) -> list[int]:
-        """Return the first place of every sum: those on the device stand first."""
-        found, at = [0] * len(self.shapes), 0
-        for host in (False, True):
-            for i, shape in enumerate(self.shapes):
-                if self.host[i] is host:
-                    found[i], at = at, at + prod(shape)
-            if not host and self.status:
-                at += BITS
-        return found
+        """Return the first place of every sum."""
+        sizes = [prod(shape) for shape in self.shapes]
+        return [sum(sizes[:i]) for i in range(len(sizes))]
 
     def places(self) -> "Places":
         """Return where the numbers for the logs stand."""
@@ -130,19 +122,31 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """One step's ledger as vectors; `low` is None where 64-bit types are on."""
+    """One step's ledger as vectors, one or a pair, and what must not change."""
 
     layout: Layout
-    device: Array | None
-    low: Array | None
-    host: Any
+    vectors: tuple[Array, ...]
     same: Array | None
 
 
 def pack(
-    xp: ArrayLibrary, ledger: Ledger, terms: Sequence[Term], live: Set[str], like: Array
+    xp: ArrayLibrary,
+    ledger: Ledger,
+    terms: Sequence[Term],
+    live: Set[str],
+    like: Array,
+    tail: Callable[[Layout], Any],
 ) -> Packed:
-    """Write a step's ledger as vectors beside an array; `live` have a variable loss weight."""
+    """Write a step's ledger as vectors beside an array.
+
+    Args:
+        xp: The library of `like`.
+        ledger: Of the step.
+        terms: Those of the ledger, in their order.
+        live: Names of terms whose loss weight is a variable.
+        like: Says where the vectors are.
+        tail: Gives what follows the sums, in NumPy.
+    """
     books: list[BookForm] = []
     sums: list[Any] = []
     same: list[Any] = []
@@ -153,32 +157,41 @@ def pack(
         same += kept
     sums += [amount for _, amount in ledger.regularizers] + [ledger.summed, ledger.wholes]
     status = ledger.status
-    host = tuple(_on_host(x) for x in sums)
     layout = Layout(
         tuple(books),
         tuple(name for name, _ in ledger.regularizers),
         tuple(_shape(x) for x in sums),
         tuple(_is_whole(xp, x) for x in sums),
-        host,
         status is not None,
         tuple(_shape(x) for x in same),
     )
-    numbers = [np.ravel(np.asarray(x, np.float64)) for x, h in zip(sums, host, strict=True) if h]
-    arrays = [x for x, h in zip(sums, host, strict=True) if not h]
-    if status is not None:
-        arrays.append(_bits(xp, status))
+    sums += [] if status is None else [_bits(xp, status)]
     wide = xp.wide(like)
-    kept = [xp.reshape(xp.astype(x, wide), (-1,)) for x in same]
-    fixed = xp.concat(kept, 0) if kept else None
-    known = np.concatenate([np.zeros(0), *numbers])
-    if not arrays:
-        return Packed(layout, None, None, known, fixed)
+    fixed = [xp.reshape(xp.astype(x, wide), (-1,)) for x in same]
+    vectors = _vectors(xp, [*sums, tail(layout)], like)
+    return Packed(layout, vectors, xp.concat(fixed, 0) if fixed else None)
+
+
+def _vectors(xp: ArrayLibrary, sums: list[Any], like: Array) -> tuple[Array, ...]:
+    """Join sums into one vector, or a pair; neighbors known on the host are joined there."""
+    wide = xp.wide(like)
+    pieces: list[tuple[Array, ...]] = []
+    for here, group in groupby(sums, _on_host):
+        if here:
+            known = np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in group])
+            pieces.append(_known(xp, known, wide, like))
+        elif wide == "float64":
+            pieces += [(xp.reshape(xp.astype(x, wide), (-1,)),) for x in group]
+        else:
+            pieces += [_pair(xp, x) for x in group]
+    return tuple(xp.concat(list(each), 0) for each in zip(*pieces, strict=True))
+
+
+def _known(xp: ArrayLibrary, known: Any, wide: str, like: Array) -> tuple[Array, ...]:
     if wide == "float64":
-        flat = [xp.reshape(xp.astype(x, wide), (-1,)) for x in arrays]
-        return Packed(layout, xp.concat(flat, 0), None, known, fixed)
-    pairs = [_pair(xp, x) for x in arrays]
-    high, low = (xp.concat([p[i] for p in pairs], 0) for i in (0, 1))
-    return Packed(layout, high, low, known, fixed)
+        return (xp.asarray(known, wide, like),)
+    high = known.astype(np.float32)
+    return xp.asarray(high, wide, like), xp.asarray((known - high).astype(wide), wide, like)
 
 
 def unpack(layout: Layout, vector: Any, same: Any, terms: Mapping[str, Term]) -> Ledger:
@@ -214,7 +227,7 @@ def _open(book: Book, term: Term, live: Set[str]) -> tuple[BookForm, list[Any], 
         same += [x for x in following if not isinstance(x, int | float)]
         arrays, names = pool.statistic.arrays(), getattr(pool.statistic, "names", ())
         form = PoolForm(
-            pool.frame, type(pool.statistic), names, len(arrays), pool.at, pool.work,
+            pool.frame, type(pool.statistic), names, len(arrays), pool.at,
             (structure, numbers, places),
         )  # fmt: skip
         sums += arrays
@@ -247,7 +260,7 @@ def _close_pool(
     made: Any = own.kind
     statistic = made(own.names, tuple(arrays)) if own.kind is ChannelStatistic else made(*arrays)
     following = rebuild(structure, leaves)
-    return Pool(terms[form.note.term], own.frame, statistic, own.at, following, own.work)
+    return Pool(terms[form.note.term], own.frame, statistic, own.at, following)
 
 
 def _plain(x: Any) -> Any:
@@ -281,7 +294,7 @@ def _bits(xp: ArrayLibrary, status: Array) -> Array:
 def _status(layout: Layout, vector: Any) -> Any:
     if not layout.status:
         return None
-    at = sum(prod(s) for s, host in zip(layout.shapes, layout.host, strict=True) if not host)
+    at = sum(map(prod, layout.shapes))
     return np.asarray(sum(1 << i for i in range(BITS) if vector[at + i] > 0), np.int64)
 
 

@@ -24,26 +24,19 @@ class Logs:
 
     Attributes:
         names: In the order of the numbers.
-        tops: Places of the sums above the bar, (summands, names); −1 for the vector's last
-            place, which is 0.
-        bottoms: Likewise below it.
+        places: Of the sums above the bar and below it, (summands, 2, names); −1 for the
+            vector's last place, which is 0.
     """
 
     names: tuple[str, ...]
-    tops: Any
-    bottoms: Any
+    places: Any
 
     def read(self, xp: ArrayLibrary, vector: Array) -> dict[str, Array]:
         """Return the numbers by name."""
-        top, bottom = (self._sum(xp, vector, at) for at in (self.tops, self.bottoms))
+        places = np.where(self.places < 0, vector.shape[0] - 1, self.places)
+        found = xp.take(vector, xp.asarray(np.ravel(places), "int32", vector))
+        top, bottom = keras.ops.unstack(xp.sum(xp.reshape(found, places.shape), axis=(0,)))
         return dict(zip(self.names, keras.ops.unstack(top / bottom), strict=True))
-
-    def _sum(self, xp: ArrayLibrary, vector: Array, at: Any) -> Array:
-        places = np.where(at < 0, vector.shape[0] - 1, at)
-        found = xp.take(vector, xp.asarray(places[0], "int32", vector))
-        for each in places[1:]:
-            found = found + xp.take(vector, xp.asarray(each, "int32", vector))
-        return found
 
 
 @cache
@@ -65,7 +58,7 @@ def logs_of(layout: Layout, classes: bool) -> Logs:
                 names.append(name)
                 tops.append([starts[1] + cell for cell in cells])
                 bottoms.append([starts[2] + cell for cell in cells])
-    return Logs(tuple(names), _table(tops), _table(bottoms))
+    return Logs(tuple(names), np.stack([_table(tops), _table(bottoms)], 1))
 
 
 def ledger_logs(rows: tuple[Row, ...]) -> dict[str, float]:

@@ -38,9 +38,12 @@ def objective_to_dict(objective: Objective) -> dict[str, Any]:
 
     Example:
         >>> import lossledger as ll
-        >>> objective = ll.Objective(ll.Term("y", ll.losses.Dice(over="batch"), "batch class"))
-        >>> ll.keras.objective_from_dict(ll.keras.objective_to_dict(objective)).terms[0].loss
-        Dice(over='batch', smooth=1.0, squared=False, ...)
+        >>> objective = ll.Objective(ll.Term("y", ll.losses.Huber(delta=2.0), "batch"))
+        >>> data = ll.keras.objective_to_dict(objective)
+        >>> data["terms"][0]["loss"]
+        {'type': 'Huber', 'delta': 2.0}
+        >>> ll.keras.objective_from_dict(data).terms[0].loss
+        Huber(delta=2.0)
     """
     return {
         "lossledger": "objective",
