@@ -76,6 +76,23 @@ def with_weights(objective: Objective, weights: Mapping[str, Any]) -> Objective:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """A batch of Keras' as an objective takes it.
+
+    Attributes:
+        outputs: By the terms' names.
+        targets: Likewise.
+        mask: That layers left on the outputs, by term; None for none.
+        sample_weight: By name, or one for all; None for none.
+    """
+
+    outputs: Tree
+    targets: Tree
+    mask: Any
+    sample_weight: Any
+
+
 @dataclass(eq=False)
 class Evaluator:
     """Evaluates an objective for one model.
@@ -95,16 +112,27 @@ class Evaluator:
 
     def __call__(self, y: Tree, y_pred: Tree, sample_weight: Tree) -> tuple[Array, Ledger]:
         """Return (total, ledger) of a batch."""
-        objective, names = self._live(), names_of(self.model)
-        outputs = outputs_by_name(objective, y_pred, names)
+        objective = self._live()
+        given = self.matched(y, y_pred, sample_weight)
         total, ledger = objective(
-            outputs,
-            targets_by_name(objective, y, names),
-            mask=masks_of(objective, outputs),
-            sample_weight=weights_by_name(sample_weight, y, names),
+            given.outputs,
+            given.targets,
+            mask=given.mask,
+            sample_weight=given.sample_weight,
             parameters=self._parameters(),
         )
         return self._with_added(total, ledger) if self.adds else (total, ledger)
+
+    def matched(self, y: Tree, y_pred: Tree, sample_weight: Tree) -> "Matched":
+        """Return what the objective is called with."""
+        objective, names = self.objective, names_of(self.model)
+        outputs = outputs_by_name(objective, y_pred, names)
+        return Matched(
+            outputs,
+            targets_by_name(objective, y, names),
+            masks_of(objective, outputs),
+            weights_by_name(sample_weight, y, names),
+        )
 
     def _live(self) -> Objective:
         """Return the objective with the variables' values: in JAX those of this trace."""

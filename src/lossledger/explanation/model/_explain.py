@@ -10,18 +10,21 @@ from lossledger._errors import MatchError
 from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Piece
+from lossledger.explanation.model import _own_losses
 from lossledger.explanation.model._accounts import account_of, ledger_of, rows_of
 from lossledger.explanation.model._classes import class_rows, decided, hidden
 from lossledger.explanation.model._conventions import elsewhere, value_under
 from lossledger.explanation.model._guard import unchanged
 from lossledger.explanation.model._inner import inner_of
 from lossledger.explanation.model._lints import lints
+from lossledger.explanation.model._own import explain_own, is_own
 from lossledger.explanation.model._pieces import Made, piece_of
 from lossledger.explanation.model._presets import preset_of
 from lossledger.explanation.model._private import Private
 from lossledger.explanation.model._read import read
 from lossledger.explanation.model._reading import LossReading, Reading
 from lossledger.explanation.model._reported import reported
+from lossledger.explanation.model._terms import with_extras
 from lossledger.ledger import Ledger, Row
 from lossledger.presets._keras_base import AbstractKeras
 
@@ -39,7 +42,7 @@ def explain_model(
     """Explain what a compiled model minimizes on one batch.
 
     Args:
-        model: Compiled and built.
+        model: Compiled, by Keras or by `ll.keras.compile`, and built.
         x: Inputs of one batch.
         y: Targets.
         sample_weight: As `fit` takes it.
@@ -51,6 +54,8 @@ def explain_model(
     Raises:
         MatchError: If the model is not compiled or not built, or data do not fit.
     """
+    if is_own(model):
+        return explain_own(model, x, y, sample_weight, class_weight, classes, convention, private)
     reading = read(model, x, y, sample_weight, class_weight, private)
     with unchanged(model):
         return _explained(reading, classes, convention)
@@ -64,11 +69,20 @@ def _explained(
         piece_of(loss, inner_of(loss, preset))
         for loss, preset in zip(reading.losses, presets, strict=True)
     ]
-    pieces = tuple(m.piece for m in made)
-    undecided = [*reading.undecided, *(m.undecided for m in made if m.undecided)]
+    told = [
+        _own_losses.told_of(x, classes) if _own_losses.is_own(x) else None for x in reading.losses
+    ]
+    each_told = tuple(zip(reading.losses, made, told, strict=True))
+    pieces = tuple(
+        p for x, m, t in each_told for p in (_own_losses.pieces_of(x, t) if t else (m.piece,))
+    )
+    undecided = [
+        *reading.undecided,
+        *(m.undecided for _, m, t in each_told if m.undecided and not t),
+    ]
     if convention is not None:
         pieces = tuple(
-            _under(*each, convention) for each in zip(pieces, reading.losses, strict=True)
+            _under(m.piece, loss, convention) for loss, m in zip(reading.losses, made, strict=True)
         )
     total = sum(p.contribution for p in pieces) + sum(e.amount for e in reading.extras)
     _check_classes(reading, classes)
@@ -76,7 +90,10 @@ def _explained(
     decisions: list[str] = []
     ledgers: list[Ledger | None] = []
     if convention is None:
-        for loss, preset, each in zip(reading.losses, presets, made, strict=True):
+        for preset, (loss, each, own) in zip(presets, each_told, strict=True):
+            if own is not None:
+                rows += _own_losses.rows_of(loss, own, total)
+                continue
             seen = _seen(loss, preset, each, classes, total)
             rows += seen.rows
             undecided += seen.undecided
@@ -86,6 +103,8 @@ def _explained(
     whole = None
     if ledgers and None not in ledgers and len(known) == len(presets):
         whole = ledger_of(reading, known, classes)
+    elif convention is None and told and None not in told:
+        whole = with_extras(_own_losses.ledger_of(reading.losses, classes), reading.extras)
     return Explanation(
         subject=f"Keras model `{reading.model.name}`",
         framework=_framework(reading, convention),

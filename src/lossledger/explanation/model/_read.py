@@ -41,7 +41,7 @@ def read(
         MatchError: If the model is not compiled or not built, or data do not fit.
         DomainError: If a loss gives no number.
     """
-    _check(model)
+    check(model)
     batch = batch_of(x, y, sample_weight, class_weight)
     weights, undecided = _loss_weights(model, private)
     with ExitStack() as stack:
@@ -91,7 +91,12 @@ class _Pass:
     undecided: tuple[str, ...]
 
 
-def _check(model: Any) -> None:
+def check(model: Any) -> None:
+    """Require a model that is compiled and has its variables.
+
+    Raises:
+        MatchError: If it is not.
+    """
     if not getattr(model, "compiled", False):
         raise MatchError(
             "A model must be compiled before its loss is explained",
@@ -123,7 +128,7 @@ def _loss_weights(model: Any, private: Private) -> tuple[Any, tuple[str, ...]]:
 
 def _pass(model: Any, batch: Batch, loss_weights: Any, private: Private) -> _Pass:
     """Run the model once, and let Keras compute its total of what it gives."""
-    training = {"training": True} if _takes(model.call, "training") else {}
+    training = {"training": True} if takes(model.call, "training") else {}
     y_pred = model(batch.x, **training)
     record = Record()
     number = 0.0
@@ -148,7 +153,7 @@ def _pass(model: Any, batch: Batch, loss_weights: Any, private: Private) -> _Pas
     return _Pass(y_pred, number, tuple(record.calls), weights, extras, undecided)
 
 
-def _takes(function: Any, name: str) -> bool:
+def takes(function: Any, name: str) -> bool:
     """Whether a function takes an argument of this name."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
@@ -156,7 +161,7 @@ def _takes(function: Any, name: str) -> bool:
 
 def _total(source: Any, batch: Batch, y_pred: Tree) -> Array:
     """Call Keras' public `compute_loss`, as a training step does."""
-    training = {"training": True} if _takes(source.compute_loss, "training") else {}
+    training = {"training": True} if takes(source.compute_loss, "training") else {}
     return source.compute_loss(
         x=batch.x, y=batch.y, y_pred=y_pred, sample_weight=batch.sample_weight, **training
     )

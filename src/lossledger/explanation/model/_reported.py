@@ -11,6 +11,7 @@ import numpy as np
 from lossledger.explanation._parts import Reported
 from lossledger.explanation._show import number
 from lossledger.explanation.model._formulas import (
+    TERMS,
     WEIGHTED_MEAN,
     batch_of,
     mask_of,
@@ -66,7 +67,12 @@ def _of_batches(reading: Reading) -> Iterator[str]:
     for loss in reading.losses:
         name, reduction = f"`{loss.output}`", reduction_of(loss)
         masked = loss.mask is not None or loss.own_mask is not None
-        if reduction == "sum":
+        if reduction == TERMS:
+            yield (
+                f"{name} is made of terms: where their divisors differ between batches, the mean "
+                "over batches is not the number of all samples."
+            )
+        elif reduction == "sum":
             yield (
                 f"{name} is a sum: the number depends on the batch size and on a shorter last "
                 "batch."
@@ -229,7 +235,12 @@ def _accumulated(reading: Reading) -> Iterator[Reported]:
     for loss in reading.losses:
         name, reduction = f"`{loss.output}`", reduction_of(loss)
         masked = loss.mask is not None or loss.own_mask is not None
-        if reduction == "sum":
+        if reduction == TERMS:
+            differs.append(
+                f"{name} is made of terms: the update follows the mean of {steps} totals, each "
+                "with its own batch's divisors."
+            )
+        elif reduction == "sum":
             differs.append(f"{name} is a sum: the update is 1/{steps} of the whole sum's.")
         elif masked or (reduction == WEIGHTED_MEAN and loss.sample_weight is not None):
             differs.append(
