@@ -77,7 +77,8 @@ def gradients(weights: dict[str, float], batch: Batch) -> dict[str, np.ndarray]:
 def show_layers(batch: Batch) -> dict[str, tuple[float, float]]:
     """Print each layer's gradient by loss; return the norms."""
     first, second, both = (
-        gradients(weights, batch) for weights in ({"C": 1, "D": 0}, {"C": 0, "D": 1}, WEIGHTS)
+        gradients(weights, batch)
+        for weights in ({"C": 1.0, "D": 0.0}, {"C": 0.0, "D": 1.0}, WEIGHTS)
     )
     print("\n2. Norm of each kernel's gradient, by loss (weights 1 and 1), and of the total\n")
     print(f"   {'layer':<10}{'loss of C':>14}{'loss of D':>14}{'total':>14}{'deviation':>14}")

@@ -82,7 +82,8 @@ def _explained(
     ]
     if convention is not None:
         pieces = tuple(
-            _under(m.piece, loss, convention) for loss, m in zip(reading.losses, made, strict=True)
+            _under(m.piece, loss, reading, convention)
+            for loss, m in zip(reading.losses, made, strict=True)
         )
     total = sum(p.contribution for p in pieces) + sum(e.amount for e in reading.extras)
     _check_classes(reading, classes)
@@ -192,9 +193,9 @@ def _check_classes(reading: Reading, classes: Sequence[str] | None) -> None:
     )
 
 
-def _under(piece: Piece, loss: LossReading, convention: str) -> Piece:
+def _under(piece: Piece, loss: LossReading, reading: Reading, convention: str) -> Piece:
     """Return a piece with the value that another version of Keras gives."""
-    value, why = value_under(loss, convention)
+    value, why = value_under(loss, convention, reading)
     if value is None:
         raise MatchError(
             f"Every loss of the model must exist under {convention!r}",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
+
 from lossledger._errors import MatchError
 from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation

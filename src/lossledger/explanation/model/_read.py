@@ -188,6 +188,7 @@ def _number(total: Array) -> float:
 
 def _losses(model: Any, batch: Batch, passed: _Pass, private: Private) -> list[LossReading]:
     """Return each call of a loss with what can be read of it."""
+    _check_one_each(model, passed.calls)
     names = _output_names(model, passed.y_pred)
     maker = mask_maker(model, private)
     found = []
@@ -212,6 +213,18 @@ def _losses(model: Any, batch: Batch, passed: _Pass, private: Private) -> list[L
             )
         )
     return found
+
+
+def _check_one_each(model: Any, calls: tuple[Call, ...]) -> None:
+    """Require one output for each of several losses: on TensorFlow Keras may hand over all."""
+    if keras.tree.is_nested(model.loss) and any(keras.tree.is_nested(c.outputs) for c in calls):
+        count = len(keras.tree.flatten(model.loss))
+        raise MatchError(
+            "Each of several losses must have an output of its own",
+            f"Found {count} losses, and all outputs handed to each",
+            "There are more losses than outputs; fit raises here",
+            "Compile loss= in the structure of the outputs",
+        )
 
 
 def _hosted(tree: Tree) -> Any:
