@@ -180,7 +180,7 @@ def test_validation_is_undecided_under_dropout() -> None:
     """Where a layer does something else in inference, there is no number."""
     row = rows(plain(dropout=0.5), X, Y)["val_loss"]
     assert row.number is None
-    assert "`dropout` (Dropout) compute something else" in row.differs
+    assert "`dropout` (Dropout): something else" in row.differs
     assert rows(plain(), X, Y)["val_loss"].number is not None
 
 

@@ -91,6 +91,23 @@ def with_weights(objective: Objective, weights: Mapping[str, Any]) -> Objective:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """A batch of Keras' as an objective takes it.
+
+    Attributes:
+        outputs: By the terms' names.
+        targets: Likewise.
+        mask: That layers left on the outputs, by term; None for none.
+        sample_weight: By name, or one for all; None for none.
+    """
+
+    outputs: Tree
+    targets: Tree
+    mask: Any
+    sample_weight: Any
+
+
 @dataclass(eq=False)
 class Evaluator:
     """Evaluates an objective for one model.
@@ -112,18 +129,15 @@ class Evaluator:
 
     def __call__(self, y: Tree, y_pred: Tree, sample_weight: Tree) -> tuple[Array, Ledger]:
         """Return (total, ledger) of a batch."""
-        objective, names = self._live(), names_of(self.model)
-        outputs = outputs_by_name(objective, y_pred, names)
-        masks = masks_of(objective, outputs)
         part = sample_weight if isinstance(sample_weight, WindowPart) else None
-        weights = sample_weight if part is None else part.sample_weight
-        total, ledger = objective(
-            outputs,
-            targets_by_name(objective, y, names),
-            mask=masks,
-            sample_weight=weights_by_term(objective, weights, y, names),
+        given = self.matched(y, y_pred, sample_weight if part is None else part.sample_weight)
+        total, ledger = self._live()(
+            given.outputs,
+            given.targets,
+            mask=given.mask,
+            sample_weight=given.sample_weight,
             parameters=self._parameters(),
-            whole=None if part is None else self._whole(part, masks),
+            whole=None if part is None else self._whole(part, given.mask),
         )
         if self.adds:
             share = None if part is None else part.numbers[2]
@@ -151,6 +165,17 @@ class Evaluator:
                 "Make them after compiling: ll.keras.Windows(model, x, y, batch_size=...)",
             )
         return part.whole(*self.whole)
+
+    def matched(self, y: Tree, y_pred: Tree, sample_weight: Tree) -> "Matched":
+        """Return what the objective is called with."""
+        objective, names = self.objective, names_of(self.model)
+        outputs = outputs_by_name(objective, y_pred, names)
+        return Matched(
+            outputs,
+            targets_by_name(objective, y, names),
+            masks_of(objective, outputs),
+            weights_by_term(objective, sample_weight, y, names),
+        )
 
     def _live(self) -> Objective:
         """Return the objective with the variables' values: in JAX those of this trace."""

@@ -11,18 +11,21 @@ from lossledger._errors import MatchError
 from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Piece, Step
+from lossledger.explanation.model import _own_losses
 from lossledger.explanation.model._accounts import account_of, ledger_of, rows_of
 from lossledger.explanation.model._classes import class_rows, decided, hidden
 from lossledger.explanation.model._conventions import elsewhere, value_under
 from lossledger.explanation.model._guard import unchanged
 from lossledger.explanation.model._inner import inner_of
 from lossledger.explanation.model._lints import lints
+from lossledger.explanation.model._own import explain_own, is_own
 from lossledger.explanation.model._pieces import Made, piece_of
 from lossledger.explanation.model._presets import preset_of
 from lossledger.explanation.model._private import Private, of_version
 from lossledger.explanation.model._read import read
 from lossledger.explanation.model._reading import LossReading, Reading
 from lossledger.explanation.model._reported import reported
+from lossledger.explanation.model._terms import with_extras
 from lossledger.ledger import Ledger, Row
 from lossledger.presets._keras_base import AbstractKeras
 
@@ -40,7 +43,7 @@ def explain_model(
     """Explain what a compiled model minimizes on one batch.
 
     Args:
-        model: Compiled and built.
+        model: Compiled, by Keras or by `ll.keras.compile`, and built.
         x: Inputs of one batch.
         y: Targets.
         sample_weight: As `fit` takes it.
@@ -53,6 +56,8 @@ def explain_model(
         MatchError: If the model is not compiled or not built, or data do not fit.
     """
     private = of_version(keras.__version__) if private is None else private
+    if is_own(model):
+        return explain_own(model, x, y, sample_weight, class_weight, classes, convention, private)
     reading = read(model, x, y, sample_weight, class_weight, private)
     with unchanged(model):
         return _explained(reading, classes, convention)
@@ -69,15 +74,25 @@ def _explained(
         piece_of(loss, inner_of(loss, preset))
         for loss, preset in zip(reading.losses, presets, strict=True)
     ]
-    pieces = tuple(m.piece for m in made)
+    told = [
+        _own_losses.told_of(x, classes) if _own_losses.is_own(x) else None for x in reading.losses
+    ]
+    each_told = tuple(zip(reading.losses, presets, made, told, strict=True))
+    pieces = tuple(
+        p for x, _, m, t in each_told for p in (_own_losses.pieces_of(x, t) if t else (m.piece,))
+    )
     total = sum(p.contribution for p in pieces) + sum(e.amount for e in reading.extras)
     seen = [
-        _seen(*each, classes, total) for each in zip(reading.losses, presets, made, strict=True)
+        _seen(x, preset, m, classes, total)
+        if t is None
+        else _Seen(_own_losses.rows_of(x, t, total), t.ledger, [], [])
+        for x, preset, m, t in each_told
     ]
     rows = tuple(row for each in seen for row in each.rows)
-    known = [p for p in presets if p is not None]
-    whole = seen and len(known) == len(seen) and all(each.ledger for each in seen)
-    reasons = [*(m.undecided for m in made if m.undecided), *(u for s in seen for u in s.undecided)]
+    reasons = [
+        *(m.undecided for _, _, m, t in each_told if m.undecided and t is None),
+        *(u for s in seen for u in s.undecided),
+    ]
     return Explanation(
         subject=f"Keras model `{reading.model.name}`",
         framework=f"Keras {reading.version} on {reading.backend}",
@@ -90,9 +105,22 @@ def _explained(
         elsewhere=elsewhere(reading),
         notes=lints(reading),
         undecided=(*reading.undecided, *reasons),
-        ledger=ledger_of(reading, known, classes) if whole else None,
+        ledger=_ledger(reading, presets, seen, classes),
         decisions=tuple(dict.fromkeys(d for each in seen for d in each.decisions)),
     )
+
+
+def _ledger(
+    reading: Reading,
+    presets: Sequence[AbstractKeras | None],
+    seen: Sequence["_Seen"],
+    classes: Sequence[str] | None,
+) -> Ledger | None:
+    """Return the ledger of the whole total; None if a loss is not a known one."""
+    known = [p for p in presets if p is not None]
+    if seen and len(known) == len(seen) and all(each.ledger for each in seen):
+        return ledger_of(reading, known, classes)
+    return with_extras(_own_losses.ledger_of(reading.losses, classes), reading.extras)
 
 
 def _elsewhere(reading: Reading, convention: str) -> Explanation:

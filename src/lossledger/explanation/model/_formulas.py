@@ -8,14 +8,18 @@ import numpy as np
 
 from lossledger._typing import Array
 from lossledger.explanation.model._reading import LossReading, Reading
+from lossledger.keras._loss import Loss
 from lossledger.presets._keras_shapes import Shape, same_rank
 
 MEANS = ("sum_over_batch_size", "mean")
 WEIGHTED_MEAN = "mean_with_sample_weight"
+TERMS = "terms"
 
 
 def reduction_of(loss: LossReading) -> str:
-    """Return the name of the loss's reduction; "none" for None."""
+    """Return the name of the loss's reduction; "none" for None, "terms" if it is made of ours."""
+    if isinstance(loss.loss, Loss):
+        return TERMS
     return str(getattr(loss.loss, "reduction", None) or "none")
 
 

@@ -41,7 +41,7 @@ def read(
         MatchError: If the model is not compiled or not built, or data do not fit.
         DomainError: If a loss gives no number.
     """
-    _check(model)
+    check(model)
     batch = batch_of(x, y, sample_weight, class_weight)
     weights, undecided = _loss_weights(model, private)
     with ExitStack() as stack:
@@ -92,7 +92,12 @@ class _Pass:
     undecided: tuple[str, ...]
 
 
-def _check(model: Any) -> None:
+def check(model: Any) -> None:
+    """Require a model that is compiled and has its variables.
+
+    Raises:
+        MatchError: If it is not.
+    """
     if not getattr(model, "compiled", False):
         raise MatchError(
             "A model must be compiled before its loss is explained",
@@ -124,7 +129,7 @@ def _loss_weights(model: Any, private: Private) -> tuple[Any, tuple[str, ...]]:
 
 def _pass(model: Any, batch: Batch, loss_weights: Any, private: Private) -> _Pass:
     """Run the model once, and let Keras compute its total of what it gives."""
-    training = {"training": True} if _takes(model.call, "training") else {}
+    training = {"training": True} if takes(model.call, "training") else {}
     y_pred = model(batch.x, **training)
     record = Record()
     number = 0.0
@@ -149,7 +154,7 @@ def _pass(model: Any, batch: Batch, loss_weights: Any, private: Private) -> _Pas
     return _Pass(y_pred, number, tuple(record.calls), weights, extras, undecided)
 
 
-def _takes(function: Any, name: str) -> bool:
+def takes(function: Any, name: str) -> bool:
     """Whether a function takes an argument of this name."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
@@ -157,7 +162,7 @@ def _takes(function: Any, name: str) -> bool:
 
 def _total(source: Any, batch: Batch, y_pred: Tree) -> Array:
     """Call Keras' public `compute_loss`, as a training step does."""
-    training = {"training": True} if _takes(source.compute_loss, "training") else {}
+    training = {"training": True} if takes(source.compute_loss, "training") else {}
     return source.compute_loss(
         x=batch.x, y=batch.y, y_pred=y_pred, sample_weight=batch.sample_weight, **training
     )
@@ -184,6 +189,7 @@ def _number(total: Array) -> float:
 
 def _losses(model: Any, batch: Batch, passed: _Pass, private: Private) -> list[LossReading]:
     """Return each call of a loss with what can be read of it."""
+    _check_one_each(model, passed.calls)
     names = _output_names(model, passed.y_pred)
     maker = mask_maker(model, private)
     found = []
@@ -208,6 +214,18 @@ def _losses(model: Any, batch: Batch, passed: _Pass, private: Private) -> list[L
             )
         )
     return found
+
+
+def _check_one_each(model: Any, calls: tuple[Call, ...]) -> None:
+    """Require one output for each of several losses: on TensorFlow Keras may hand over all."""
+    if keras.tree.is_nested(model.loss) and any(keras.tree.is_nested(c.outputs) for c in calls):
+        count = len(keras.tree.flatten(model.loss))
+        raise MatchError(
+            "Each of several losses must have an output of its own",
+            f"Found {count} losses, and all outputs handed to each",
+            "There are more losses than outputs; fit raises here",
+            "Compile loss= in the structure of the outputs",
+        )
 
 
 def _hosted(tree: Tree) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from lossledger.explanation._parts import Reported
 from lossledger.explanation._show import number
 from lossledger.explanation.model._formulas import (
+    TERMS,
     WEIGHTED_MEAN,
     batch_of,
     mask_of,
@@ -67,7 +68,12 @@ def _of_batches(reading: Reading) -> Iterator[str]:
     """Say why the mean over batches is not the number of all samples at once."""
     for loss in reading.losses:
         name, reduction = f"`{loss.output}`", reduction_of(loss)
-        if reduction == "sum":
+        if reduction == TERMS:
+            yield (
+                f"{name} is made of terms: where their divisors differ between batches, the mean "
+                "over batches is not the number of all samples."
+            )
+        elif reduction == "sum":
             yield (
                 f"{name} is a sum: the number depends on the batch size and on a shorter last "
                 "batch."
@@ -150,7 +156,7 @@ def _validation(reading: Reading) -> Iterator[Reported]:
         total += 0.0 if value is None else loss.loss_weight * value
     acting = _act_otherwise(reading.model)
     if acting:
-        differs.append(f"{', '.join(acting)} compute something else in inference.")
+        differs.append(f"{', '.join(acting)}: something else is computed in inference.")
     yield Reported(
         "val_loss",
         "As `loss`, over the validation batches.",
@@ -250,7 +256,12 @@ def _accumulated(reading: Reading) -> Iterator[Reported]:
     ]
     for loss in reading.losses:
         name, reduction = f"`{loss.output}`", reduction_of(loss)
-        if reduction == "sum":
+        if reduction == TERMS:
+            differs.append(
+                f"{name} is made of terms: the update follows the mean of {steps} totals, each "
+                "with its own batch's divisors."
+            )
+        elif reduction == "sum":
             differs.append(f"{name} is a sum: the update is 1/{steps} of the whole sum's.")
         elif _is_ratio(loss):
             differs.append(

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses of a Keras model that are terms of ours: `ll.keras.Loss` in `model.compile`."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+
+from lossledger._typing import Mapping, Sequence, Tree
+from lossledger.explanation._explanation import Explanation
+from lossledger.explanation._parts import Piece
+from lossledger.explanation.criterion._explain import explain_objective
+from lossledger.explanation.model._pieces import agrees
+from lossledger.explanation.model._reading import LossReading
+from lossledger.explanation.model._terms import hosted, named, plain
+from lossledger.frames import NamedArray
+from lossledger.keras._loss import Loss
+from lossledger.ledger import Ledger, Row
+from lossledger.objective import Objective
+from lossledger.term import Term
+
+
+def is_own(loss: LossReading) -> bool:
+    """Whether a loss is made of terms."""
+    return isinstance(loss.loss, Loss)
+
+
+def told_of(loss: LossReading, classes: Sequence[str] | None) -> Explanation | None:
+    """Explain one loss by its terms; None if they do not give Keras' number of it."""
+    found = _explained([loss], classes)
+    value = sum(p.contribution for p in found.pieces)
+    return found if agrees(value, replace(loss, value=loss.value * loss.loss_weight)) else None
+
+
+def pieces_of(loss: LossReading, told: Explanation) -> tuple[Piece, ...]:
+    """Return one piece for each term."""
+    return tuple(replace(p, output=loss.output) for p in told.pieces)
+
+
+def rows_of(loss: LossReading, told: Explanation, total: float) -> list[Row]:
+    """Return the terms' rows, as shares of the whole total."""
+    return [
+        replace(r, output=loss.output, share=r.contribution / total if total else None)
+        for r in told.rows
+    ]
+
+
+def ledger_of(losses: Sequence[LossReading], classes: Sequence[str] | None) -> Ledger | None:
+    """Return one ledger of all losses; None if not all are made of terms of several outputs."""
+    names = [loss.output for loss in losses]
+    if not losses or len(set(names)) < len(names) or not all(map(is_own, losses)):
+        return None
+    return _explained(losses, classes).ledger
+
+
+def _explained(losses: Sequence[LossReading], classes: Sequence[str] | None) -> Explanation:
+    """Explain losses as one objective whose terms have the names of the model's outputs."""
+    terms: list[Term] = []
+    mask = {}
+    several = len(losses) > 1
+    for loss in losses:
+        for term in _named(loss, classes).terms:
+            mine = plain(term)
+            name = f"{loss.output} {term.name}" if several else term.name
+            mine = replace(
+                mine,
+                outputs=(loss.output,),
+                target=None if term.target is None else loss.output,
+                loss_weight=mine.loss_weight * loss.loss_weight,
+                name=name,
+            )
+            terms.append(mine)
+            if loss.mask is not None:
+                mask[name] = NamedArray(loss.mask, term.axes[: loss.mask.ndim])
+    objective = Objective(*terms)
+    goals = {t.target for t in terms if t.target is not None}
+    given = {
+        "outputs": {x.output: x.outputs for x in losses},
+        "targets": {x.output: x.targets for x in losses if x.output in goals} or None,
+        "sample_weight": {x.output: x.sample_weight for x in losses if x.sample_weight is not None},
+        "mask": mask,
+    }
+    placed = {kind: hosted(objective, tree) for kind, tree in given.items()}
+    if placed["outputs"] is given["outputs"]:  # a user's function takes the backend's arrays
+        placed = {kind: _tensors(tree) for kind, tree in given.items()}
+    return explain_objective(
+        objective,
+        placed["outputs"],
+        placed["targets"],
+        placed["sample_weight"] or None,
+        placed["mask"] or None,
+    )
+
+
+def _named(loss: LossReading, classes: Sequence[str] | None) -> Objective:
+    """Return a loss's terms, with the names if its output has as many classes."""
+    mine: Objective = loss.loss.objective
+    fit = classes is not None and np.shape(loss.outputs)[-1:] == (len(classes),)
+    return named(mine, loss.outputs, classes) if fit else mine
+
+
+def _tensors(tree: Tree) -> Tree:
+    if isinstance(tree, NamedArray):
+        return NamedArray(_tensors(tree.array), tree.axes)
+    if isinstance(tree, Mapping):
+        return {name: _tensors(each) for name, each in tree.items()}
+    return None if tree is None else keras.ops.convert_to_tensor(tree)
