@@ -77,10 +77,12 @@ test-typed: $(VENV)/test.stamp ## Core tests with the shapes in the signatures c
 
 # A process of its own: Keras picks its backend once, when it is imported.
 test-tensorflow: $(VENV)/test.stamp ## The laws on TensorFlow tensors, through keras.ops
-	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(PYTEST) tests/tensorflow tests/keras $(ARGS)
+	$(ONE_THREAD) KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 $(PYTEST) tests/tensorflow tests/keras \
+		-n $(WORKERS) --dist worksteal $(ARGS)
 
 test-keras-jax: $(VENV)/test.stamp ## Keras models on the JAX backend; test-main has PyTorch's
-	KERAS_BACKEND=jax $(PYTEST) tests/keras $(ARGS)
+	$(ONE_THREAD) KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) tests/keras \
+		-n $(WORKERS) --dist worksteal $(ARGS)
 
 test-wheel: $(VENV)/test.stamp ## The wheel, installed away from the source tree
 	$(PYTEST) tests/wheel $(ARGS)
