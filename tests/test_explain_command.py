@@ -53,7 +53,8 @@ def folder(tmp_path, monkeypatch):
     np.save(tmp_path / "targets.npy", LABELS)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    sys.modules.pop("train_it", None)
+    for name in ("train_it", "it", "that", "beside_it", "lies_beside"):
+        sys.modules.pop(name, None)
 
 
 def run(capsys, *arguments):
@@ -171,3 +172,73 @@ def test_unknown_is_measured(capsys):
     assert status == 0
     assert "as measured" in text
     assert "doubles: a sum" in text
+
+
+BROKEN = """
+from dataclasses import dataclass
+from torch import nn
+import beside_it
+
+
+@dataclass
+class Settings:
+    rate: "float" = 1.0
+
+
+class Wants(nn.Module):
+    def __init__(self, k):
+        super().__init__()
+
+
+def fails():
+    raise ValueError("no data here")
+
+
+criterion = nn.MSELoss()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("explain", "place/it.py:Wants"), "Name an object that is made already"),
+        (("explain", "place/it.py:fails"), "ValueError: no data here"),
+        (("explain", "place/it.py:criterion", "--data", "place/it.py:fails"), "no data here"),
+        (("explain", "place/zero.py:x"), "ZeroDivisionError"),
+        (("explain", "place/syntax.py:x"), "SyntaxError"),
+        (("explain", "place/it.py:criterion", "--targets", "targets.npy"), "--targets alone"),
+        (("explain", "place/it.py:criterion", "--html", "none/x.html"), "can be written"),
+        (("compare", "train_it.py:step", "train_it.py:step"), "data with each of them"),
+    ],
+)
+def test_mistakes_are_no_findings(capsys, folder, arguments, message):
+    """A user's code that fails is told in a line, with status 2; data are not left unused."""
+    place = folder / "place"
+    place.mkdir(exist_ok=True)
+    (place / "it.py").write_text(BROKEN, encoding="utf-8")
+    (place / "beside_it.py").write_text("x = 1\n", encoding="utf-8")
+    (place / "zero.py").write_text("1 / 0\n", encoding="utf-8")
+    (place / "syntax.py").write_text("def (\n", encoding="utf-8")
+    before = list(sys.path)
+    status, text = run(capsys, *arguments)
+    assert status == 2
+    assert message in text
+    assert "Traceback" not in text
+    assert sys.path == before
+
+
+def test_file_imports_what_lies_beside_it(capsys, folder):
+    """A file runs as `python file.py` would: it sees its neighbors, and has its dataclasses."""
+    place = folder / "other"
+    place.mkdir(exist_ok=True)
+    (place / "that.py").write_text(BROKEN.replace("beside_it", "lies_beside"), encoding="utf-8")
+    (place / "lies_beside.py").write_text("x = 1\n", encoding="utf-8")
+    status, text = run(capsys, "explain", "other/that.py:criterion")
+    assert status == 0
+    assert "sample data" in text
+
+
+def test_data_of_the_second(capsys):
+    """Data that come with the second name are those both are compared on."""
+    _, text = run(capsys, "compare", "train_it.py:criterion", "train_it.py:step")
+    assert "were drawn" not in text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lossledger import __version__
-from lossledger._errors import LossLedgerError
+from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Sequence
 
 _TARGET = "module:name, file.py:name, or a preset such as 'torch.MSELoss()'"
@@ -137,7 +137,16 @@ def _shown(found: Any, options: argparse.Namespace) -> None:
     from lossledger.explanation.command import page  # noqa: PLC0415 - loads all presets
 
     if options.html is not None:
-        Path(options.html).write_text(page(options.command, found.sections()), encoding="utf-8")
+        text = page(options.command, found.sections())
+        try:
+            Path(options.html).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise MatchError(
+                "--html must name a file that can be written",
+                f"Found {type(error).__name__}: {error}",
+                "The folder does not exist, or is not yours",
+                "Name a file in a folder that exists",
+            ) from error
     print(json.dumps(found.to_dict(), indent=2, default=str) if options.json else found)
 
 

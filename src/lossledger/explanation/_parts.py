@@ -140,9 +140,9 @@ class Note:
     Attributes:
         rule: A short name that stays.
         found: What was found here, with its numbers.
-        remedy: What to change.
+        remedy: What to change; "" if there is nothing to change.
     """
 
     rule: str
     found: str
-    remedy: str
+    remedy: str = ""

@@ -67,7 +67,9 @@ def _text(section: Section) -> str:
         table = Table(box=SIMPLE_HEAD, pad_edge=False, width=WIDTH if sentences else None)
         for name in section.headings:
             right = name in section.numbers
-            table.add_column(name, justify="right" if right else "left", no_wrap=right)
+            table.add_column(
+                name, justify="right" if right else "left", no_wrap=right, overflow="fold"
+            )
         for line in section.cells:
             table.add_row(*line)
         if section.bottom:

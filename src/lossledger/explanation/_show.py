@@ -137,6 +137,6 @@ def elsewhere(found: Sequence[Elsewhere]) -> Section:
 
 
 def notes(found: Sequence[Note]) -> Section:
-    """Return what to know, with remedies."""
-    lines = [f"- [{n.rule}] {n.found} Remedy: {n.remedy}" for n in found]
+    """Return what to know, with remedies where there are any."""
+    lines = [f"- [{n.rule}] {n.found}" + (f" Remedy: {n.remedy}" * bool(n.remedy)) for n in found]
     return Section("To know", lines=tuple(lines))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lossledger._errors import MatchError
+from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Sequence
 from lossledger.explanation._dispatch import explain
 from lossledger.explanation._explanation import Explanation
@@ -75,8 +75,18 @@ def compared(
     a: str, b: str, outputs: str | None, targets: str | None, data: str | None
 ) -> Comparison:
     """Compare what two names stand for; arguments as for `explained`."""
-    first = _with_data(target_of(a), outputs, targets, data)
-    found = compare(first.thing, target_of(b).thing, first.outputs, first.targets)
+    named, second = target_of(a), target_of(b)
+    if second.outputs is not None and data is None and outputs is None:
+        if named.outputs is not None:
+            raise MatchError(
+                "Two losses are compared on the same data",
+                "Found data with each of them",
+                "Both names stand for (loss, outputs, targets)",
+                "Pass --data, or --outputs and --targets",
+            )
+        named = replace(named, outputs=second.outputs, targets=second.targets)
+    first = _with_data(named, outputs, targets, data)
+    found = compare(first.thing, second.thing, first.outputs, first.targets)
     if not first.drawn:
         return found
     note = f"No data were given: outputs of shape {_shapes(first.outputs)} were drawn."
@@ -109,13 +119,32 @@ def target_of(text: str) -> Target:
     if _PRESET.fullmatch(text.strip()):
         return Target(parse(text))
     thing = _named(text)
-    if isinstance(thing, type):
-        thing = thing()
-    if inspect.isfunction(thing) and not inspect.signature(thing).parameters:
-        thing = thing()
+    maker = isinstance(thing, type)
+    maker = maker or (inspect.isfunction(thing) and not inspect.signature(thing).parameters)
+    if maker:
+        thing = _made(thing, text)
     if isinstance(thing, tuple) and len(thing) == 3:
         return Target(*thing)
     return Target(thing)
+
+
+def _made(thing: Any, name: str) -> Any:
+    """Call a class or a function without arguments.
+
+    Raises:
+        MatchError: If it raises.
+    """
+    try:
+        return thing()
+    except (LossLedgerError, Warning):
+        raise
+    except Exception as error:
+        raise MatchError(
+            f"{name} must work when it is called without arguments",
+            f"Found {type(error).__name__}: {error}",
+            "A class wants arguments, or its code fails",
+            "Name an object that is made already, e.g. criterion = Loss(...)",
+        ) from error
 
 
 def _named(text: str) -> Any:
@@ -139,6 +168,16 @@ def _named(text: str) -> Any:
             "The name is misspelled, or the command runs in another folder",
             "Check it with: python -c 'import ...'",
         ) from error
+    except (LossLedgerError, Warning):
+        raise
+    except Exception as error:
+        raise MatchError(
+            f"{place} must run when it is imported",
+            f"Found {type(error).__name__}: {error}",
+            "The file fails by itself, or starts a training that belongs under "
+            "`if __name__ == '__main__':`",
+            f"Run it alone: python {place}",
+        ) from error
     return found
 
 
@@ -150,12 +189,25 @@ def _loaded(place: str) -> Any:
             return import_module(place)
         finally:
             sys.path.remove(here)
-    path = Path(place)
+    path = Path(place).resolve()
+    there = sys.modules.get(path.stem)
+    if there is not None and getattr(there, "__file__", None) == str(path):
+        return there
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.exists():
         raise FileNotFoundError(place)
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    if there is None:
+        sys.modules[path.stem] = module  # dataclasses and pickles look their module up
+    sys.path.insert(0, str(path.parent))  # as for `python file.py`
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        if there is None:
+            del sys.modules[path.stem]
+        raise
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
@@ -176,7 +228,7 @@ def _with_data(
         )
     if data is not None:
         found = _named(data)
-        found = found() if callable(found) else found
+        found = _made(found, data) if callable(found) else found
         if not isinstance(found, tuple) or len(found) != 2:
             raise MatchError(
                 f"{data} must be (outputs, targets), or a function that returns them",
@@ -185,6 +237,13 @@ def _with_data(
                 "Return a tuple of two",
             )
         return replace(target, outputs=found[0], targets=found[1])
+    if targets is not None and outputs is None:
+        raise MatchError(
+            "--targets goes with --outputs",
+            "Found --targets alone",
+            "The outputs were forgotten",
+            "Pass both, or --data",
+        )
     if outputs is not None:
         goal = None if targets is None else _array(targets)
         return replace(target, outputs=_array(outputs), targets=goal)

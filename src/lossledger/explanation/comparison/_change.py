@@ -97,10 +97,25 @@ def by_factor(
     if factor is None or not factor:
         return None
     far, off = apart(number, goal, 1 / factor, layout, data)
-    words = factor_in_words(1 / factor, data, batch=constant != CONSTANT)
-    if constant == CHANGES:
-        words = f"{1 / factor:.6g}, on this batch alone"
-    return Change(f"multiply the second by {words}", number.number / factor, far, off)
+    return Change(
+        f"multiply the second by {_words(1 / factor, data, constant)}",
+        number.number / factor,
+        far,
+        off,
+    )
+
+
+def _words(factor: float, data: Data, constant: str) -> str:
+    """Return a factor in words that hold for other batches too, or say that they may not."""
+    if constant in (CHANGES, ""):
+        return f"{factor:.6g}, on this batch alone"
+    words = factor_in_words(factor, data, batch=constant != CONSTANT)
+    if constant == CONSTANT or "number of" in words.replace("elements of a sample", ""):
+        return words
+    count = len(data.outputs[0])
+    if constant.startswith("proportional"):  # the second's number is, so what it lacks is inverse
+        return f"{factor * count:.6g} / the number of samples"
+    return f"{factor / count:.6g} times the number of samples"
 
 
 def by_constant(

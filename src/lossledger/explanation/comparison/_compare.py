@@ -28,7 +28,8 @@ from lossledger.explanation.comparison._sides import (
 )
 from lossledger.explanation.criterion._difference import CLOSE, Difference
 from lossledger.explanation.criterion._host import Data, data_of
-from lossledger.explanation.criterion._probe import in_numpy
+from lossledger.explanation.criterion._probe import in_numpy, is_narrow, widened
+from lossledger.explanation.criterion._repeat import refuse_random
 from lossledger.explanation.criterion._tests import measure
 
 
@@ -75,12 +76,19 @@ def compare(
         >>> found.change.text
         'multiply the second by the number of elements'
     """
-    data = data_of(outputs, targets, sample_weight, mask)
+    passed = data_of(outputs, targets, sample_weight, mask)
+    data = widened(passed)
     one = with_dtype(source_of(a, data), data)
     pair = Pair(one, source_of(b, data), data.on_host(), one.read(data), data)
     layout, reading = pair.laid_out_in_part()
     laid = pair.laid(layout) if layout.name else None
-    notes = _lives((a, one, data), (b, pair.b, data if laid is None else pair.as_given(laid)))
+    for_b = data if laid is None else pair.as_given(laid)
+    for source, given in ((one, data), (pair.b, for_b)):
+        if source.probe is not None:
+            refuse_random(source.probe, given, pair.within)
+    notes = _lives((a, one, data), (b, pair.b, for_b))
+    if is_narrow(passed):
+        notes.append("Arrays of half precision were compared as float32.")
     return _judged(pair, layout, reading, notes)
 
 
@@ -93,6 +101,8 @@ def _judged(pair: Pair, layout: Layout, found: Reading, notes: Sequence[str]) ->
     undecided: tuple[str, ...] = ()
     if off is None:
         undecided = ("whether gradients agree: one of them has none",)
+    elif equal and not found.number and not any(s.any() for s in found.slopes or ()):
+        undecided = ("whether they agree elsewhere: both are 0 here, and so are their gradients",)
     if equal:
         return Comparison(
             *names, equal=True, layout=layout.name, notes=tuple(notes), undecided=undecided

@@ -95,8 +95,9 @@ class Comparison:
         if self.equal:
             return (f"Equal on this data{where}: numbers deviate by {self.deviation:.1e}{slope}.",)
         lines = [f"They differ on this data{where}."]
-        if self.gradient_factor is not None and abs(self.gradient_factor - 1) < 1e-9:
-            lines.append("Their gradients are equal.")
+        if self.gradient_factor is not None and abs(self.gradient_factor - 1) < 1e-6:
+            rounded = abs(self.gradient_factor - 1) >= 1e-9
+            lines.append(f"Their gradients are equal{' up to rounding' * rounded}.")
         elif self.factor is not None:
             same = self.gradient_factor is not None and abs(
                 self.gradient_factor - self.factor

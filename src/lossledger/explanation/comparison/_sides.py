@@ -129,7 +129,7 @@ def with_dtype(source: Source, data: Data) -> Source:
     """Return a black box with the deviation that its dtype explains."""
     if source.probe is None:
         return source
-    return replace(source, within=max(EXACT, tolerance(source.probe.answer(data)) * 10))
+    return replace(source, within=max(EXACT, tolerance(source.probe.answer(data), data) * 10))
 
 
 def live(source: Source, thing: Any, data: Data) -> Answer | None:

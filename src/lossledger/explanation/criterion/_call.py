@@ -64,7 +64,7 @@ def answered(thing: Any, call: Callable[[], Any], name: str, data: Data) -> Answ
 
     Raises:
         MatchError: If the call fails, or gives no array and no number.
-        DomainError: If it gives NaN.
+        DomainError: If it gives NaN or inf.
     """
     with untouched(thing):
         try:
@@ -81,7 +81,7 @@ def read(found: Any, name: str) -> Answer:
 
     Raises:
         MatchError: If it is no array and no number.
-        DomainError: If it holds NaN.
+        DomainError: If it holds NaN or inf.
     """
     number = isinstance(found, bool | int | float)
     if not number and not (hasattr(found, "dtype") and hasattr(found, "shape")):
@@ -93,17 +93,25 @@ def read(found: Any, name: str) -> Answer:
             "Return the loss" if empty else "Wrap it in a function that returns the loss alone",
         )
     array = host(np.float64(found) if number else found).astype(np.float64)
-    if np.isnan(array).any():
-        count = int(np.isnan(array).sum())
+    if not np.isfinite(array).all():
+        bad = array[~np.isfinite(array)]
+        what = "NaN" if np.isnan(bad).any() else "inf" if bad.max() > 0 else "-inf"
         raise DomainError(
             f"{name} must give a number on this data",
-            "Found NaN" if array.ndim == 0 else f"Found NaN in {count} of {array.size} values",
-            "Nothing counts (all labels are ignored, all weights are 0), a log or a root of a "
-            "negative number, or NaN in the data",
+            f"Found {what}"
+            if array.ndim == 0
+            else f"Found {what} in {bad.size} of {array.size} values",
+            "Nothing counts (all labels are ignored, all weights are 0), a log of 0 or of a "
+            "negative number, a root of one, a number too large for the dtype, or NaN in the data",
             "Look at the targets and outputs; explain it on a batch where it is a number",
         )
-    dtype = "float64" if number else str(found.dtype).removeprefix("torch.")
-    return Answer(array, dtype.removeprefix("<dtype: '").removesuffix("'>"))
+    return Answer(array, "float64" if number else dtype_of(found))
+
+
+def dtype_of(array: Array) -> str:
+    """Return the name of an array's dtype, whatever framework it is of."""
+    name = str(array.dtype).removeprefix("torch.")
+    return name.removeprefix("<dtype: '").removesuffix("'>")
 
 
 def _refused(name: str, error: Exception, data: Data) -> MatchError:

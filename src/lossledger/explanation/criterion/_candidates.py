@@ -86,7 +86,7 @@ def _drawn(probe: Probe, data: Data) -> list[Data]:
     count = data.outputs[0].shape[0] if data.outputs[0].ndim else 0
     if count < 2 or any(o.shape[:1] != (count,) for o in data.outputs):
         return [data]
-    found = [data, Data(tuple(o[::-1].copy() for o in data.outputs), data.targets)]
+    found = [data, replace(data, outputs=tuple(o[::-1].copy() for o in data.outputs))]
     few = _MOST // max(1, data.outputs[0].size // count)
     part = taken(data, np.arange(max(2, min(few, 2 * count // 3))))
     value = number(probe, part)

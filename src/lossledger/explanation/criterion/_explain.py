@@ -14,6 +14,7 @@ from lossledger.explanation.criterion._call import Answer
 from lossledger.explanation.criterion._flow import Flow, flow_of
 from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._known import Known
+from lossledger.explanation.criterion._notes import matters
 from lossledger.explanation.criterion._words import bare, piece_of
 from lossledger.frames import NamedArray
 from lossledger.ledger import Ledger, Row
@@ -44,9 +45,7 @@ def explain_preset(known: Known, data: Data, classes: Sequence[str] | None) -> E
     """Explain a preset on the data in float64; an array by its sum."""
     batch = on_batch(known, data, classes)
     _, ledger = Objective(*batch.terms)(batch.outputs, batch.targets, **batch.weights)
-    notes = [
-        Note("library", note, "Nothing, if that is what is meant.") for note in known.preset.notes
-    ]
+    notes = [Note("library", note) for note in known.preset.notes if matters(note, known.preset)]
     rows = _named(split_rows(ledger), data)
     nameless = classes is not None and all(row.cls is None for row in rows)
     return Explanation(

@@ -114,7 +114,8 @@ def _copy(framework: str, array: Array) -> Array:
 
 def _moved(framework: str, array: Array) -> Array:
     if framework == "torch":
-        return sys.modules["torch"].from_numpy(np.ascontiguousarray(array))
+        wide = array.astype(np.int64) if array.dtype.kind in "iu" else array  # labels of torch
+        return sys.modules["torch"].from_numpy(np.ascontiguousarray(wide))
     if framework == "jax":
         return sys.modules["jax"].numpy.asarray(array)
     if framework == "tensorflow":

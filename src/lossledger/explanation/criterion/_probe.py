@@ -10,13 +10,15 @@ import numpy as np
 
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Callable
-from lossledger.explanation.criterion._call import Answer, answered
+from lossledger.explanation.criterion._call import Answer, answered, dtype_of
 from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._keras import caller, is_keras
 from lossledger.explanation.criterion._untouched import untouched
 from lossledger.losses import AbstractLoss, AbstractOverlapLoss
 from lossledger.presets.migration import REFUSALS
 from lossledger.term import Term
+
+_NARROW = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,5 +166,26 @@ def taken(data: Data, at: Array, axis: int = 0, matched: int | None = 0) -> Data
 
 
 def in_numpy(data: Data) -> Data:
-    """Return data as NumPy arrays in their own dtypes, to be rearranged."""
-    return data.map(lambda a: into("numpy", a))
+    """Return data as NumPy arrays in their own dtypes, to be rearranged; halves as float32.
+
+    In half precision, numbers are too coarse to tell a mean from a weighted mean.
+    """
+    return data.map(lambda a: _wide(into("numpy", a)))
+
+
+def is_narrow(data: Data) -> bool:
+    """Whether an array is of half precision."""
+    arrays = (*data.outputs, data.targets, data.sample_weight)
+    return any(dtype_of(a) in _NARROW for a in arrays if a is not None)
+
+
+def widened(data: Data) -> Data:
+    """Return data in its own framework, halves as float32."""
+    if not is_narrow(data):
+        return data
+    home = framework_of(data.outputs[0])
+    return in_numpy(data).map(lambda a: into(home, a))
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float32) if dtype_of(array) in _NARROW else array

@@ -2,7 +2,7 @@
 """What a black box does to batches that are repeated, split, scaled or shifted."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -141,6 +141,9 @@ def _split(probe: Probe, data: Data, value: float, kind: str, near: _Near) -> tu
     if kind == "mean" and near((cut * one + (count - cut) * two) / count, value):
         text = f"{sizes}: the mean of the parts, weighted by samples, is the whole"
         return kind, Step("denominator", text, settings={"parts": "by samples"})
+    if probe.slopes(data) is None:
+        text = f"{sizes}: {one:.6g} and {two:.6g}, neither their sum nor their mean by samples"
+        return "other", Step("denominator", text, settings={"parts": "not by samples"})
     share = _share(probe, data, cut, value, one, two)
     if kind == "mean" and share is not None:
         text = (
@@ -201,7 +204,7 @@ def _axes(probe: Probe, data: Data, value: float, near: _Near, undecided: list[s
         lone = "" if matched is not None or data.targets is None else " (an axis targets lack)"
         text = f"axis {axis}{lone} repeated twice: the number "
         text += {"mean": "does not change: a mean", "sum": "doubles: a sum"}.get(
-            grown, f"becomes {ratio:.4g} times as large: its elements act on each other"
+            grown, f"becomes {ratio:.4g} times as large: neither mean nor sum over it"
         )
         settings = {"axis": axis, "repeated": round(ratio, 4)}
         steps.append(Step("inner", text, settings=settings))
@@ -220,19 +223,24 @@ def _scale(probe: Probe, data: Data, value: float) -> Step | None:
     ]
     if abs(degrees[0] - degrees[1]) > 1e-3 or any(not np.isfinite(d) for d in degrees):
         return None
-    text = f"outputs and targets times s: the number times s^{degrees[0]:.3g}"
-    return Step("values", text, settings={"degree": round(degrees[0], 3)})
+    degree = round(degrees[0], 3) + 0.0  # + 0.0: no negative zero
+    text = f"outputs and targets times s: the number times s^{degree:.3g}"
+    return Step("values", text, settings={"degree": degree})
 
 
 def _times(data: Data, factor: float) -> Data:
-    return data.map(lambda a: (a * factor).astype(a.dtype) if a.dtype.kind == "f" else a)
+    def times(array: Array) -> Array:
+        return (array * factor).astype(array.dtype)
+
+    targets = None if data.targets is None else times(data.targets)
+    return replace(data, outputs=tuple(times(o) for o in data.outputs), targets=targets)
 
 
 def _shift(probe: Probe, data: Data, value: float, near: _Near) -> Step | None:
     """Say whether a constant added to all outputs changes the number."""
     if not all(o.dtype.kind == "f" for o in data.outputs):
         return None
-    moved = Data(tuple((o + 1).astype(o.dtype) for o in data.outputs), data.targets)
+    moved = replace(data, outputs=tuple((o + 1).astype(o.dtype) for o in data.outputs))
     if not near(number(probe, moved), value):
         return None
     text = "1 added to all outputs: the number does not change, as under a softmax"
@@ -260,10 +268,26 @@ def _dead(probe: Probe, data: Data, undecided: list[str]) -> tuple[Step, ...]:
         rows = np.abs(slopes).sum(axis)
         if rows.shape == labels.shape:
             ignored = [k for k in np.unique(labels) if not rows[labels == k].any()]
-            for label in ignored:
-                count = int((labels == label).sum())
-                text = f"label {label} has no gradient in any of its {count} elements: ignored"
-                settings = {"ignored": int(label)}
-                steps.append(Step("weights", text, None, float(count), settings))
+            steps += [_ignored(probe, data, axis, int(label)) for label in ignored]
             break
     return tuple(steps)
+
+
+def _moved(other: float | None, before: float) -> bool:
+    return other is None or abs(other - before) > 1e-6 * max(abs(before), 1e-12)
+
+
+def _ignored(probe: Probe, data: Data, axis: int, label: int) -> Step:
+    """Say whether a label without gradient is ignored: whether its outputs change the number."""
+    there = np.expand_dims(data.targets == label, axis)
+    count = int(there.sum())
+    text = f"label {label} has no gradient in any of its {count} elements"
+    before = number(probe, data)
+    others = []
+    for change in (lambda o: -o, lambda o: o[::-1], lambda o: np.flip(o, axis), lambda o: o * 0):
+        outputs = tuple(np.where(there, change(o), o).astype(o.dtype) for o in data.outputs)
+        others.append(number(probe, replace(data, outputs=outputs)))
+    if before is None or any(_moved(o, before) for o in others):
+        text += ", though other outputs there change the number: it is not ignored"
+        return Step("weights", text, settings={"flat": label})
+    return Step("weights", f"{text}: ignored", None, float(count), {"ignored": label})

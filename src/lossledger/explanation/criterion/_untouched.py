@@ -51,12 +51,13 @@ def _restore(
     buffers: Mapping[str, Any],
     values: list[tuple[Any, Any]],
 ) -> None:
-    own = vars(module)
-    for name in [n for n in own if n not in attributes]:
-        del own[name]
-    own.update(attributes)
-    own["_buffers"].clear()
-    own["_buffers"].update(buffers)
+    if not isinstance(module, torch.jit.ScriptModule):  # whose attributes are not Python's
+        own = vars(module)
+        for name in [n for n in own if n not in attributes]:
+            del own[name]
+        own.update(attributes)
+        own["_buffers"].clear()
+        own["_buffers"].update(buffers)
     with torch.no_grad():
         for buffer, numbers in values:
             if not torch.equal(buffer, numbers):  # a graph of the user's may hold it as it is

@@ -275,7 +275,9 @@ def _letter(weight: Weight) -> str:
 
 def _what(flow: Flow) -> str:
     if flow.inner:
-        return f"means over {' '.join(flow.inner[-1].removed)}"
+        stage = flow.inner[-1]
+        kind = {Sum: "sums", Mean: "means"}.get(type(stage.reduction), "numbers")
+        return f"{kind} over {' '.join(stage.removed)}"
     return "cells" if is_of_sums(flow) else "values"
 
 

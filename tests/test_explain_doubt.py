@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an explanation must not say: claims that the data do not bear out."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import lossledger as ll
+from lossledger._errors import DomainError
+from lossledger.explanation.criterion._notes import NEEDS, NEVER
+from lossledger.presets._registry import LIBRARIES, presets_of
+
+LABELS = torch.tensor([0, -100, 2, -100, 1, 0])
+
+
+def drawn(*shape, seed=0):
+    """Return normal numbers, always the same."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def texts(found):
+    """Return the steps of the one piece."""
+    return " | ".join(s.text for s in found.pieces[0].steps)
+
+
+def test_random_numbers_are_noticed():
+    """A loss that draws is not measured: a longer batch draws other numbers."""
+
+    def noisy(o, t):
+        return functional.mse_loss(functional.dropout(o, 0.5), t)
+
+    state = torch.random.get_rng_state()
+    found = ll.explain(noisy, drawn(6, 4), drawn(6, 4, seed=1))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert [n.rule for n in found.notes] == ["random"]
+    assert "repeated" not in texts(found)
+    assert any("how it is reduced" in x for x in found.undecided)
+    with pytest.raises(DomainError, match="draw no random numbers"):
+        ll.compare(noisy, noisy, drawn(6, 4), drawn(6, 4, seed=1))
+
+
+def test_numbers_that_change_are_an_error():
+    """A loss that counts its calls, or owns a generator, gives nothing to explain."""
+    calls = []
+
+    def counting(o, t):
+        calls.append(0)
+        return functional.mse_loss(o, t) * len(calls)
+
+    own = torch.Generator().manual_seed(1)
+    with pytest.raises(DomainError, match="the same number twice"):
+        ll.explain(counting, drawn(6, 4), drawn(6, 4, seed=1))
+    with pytest.raises(DomainError, match="the same number twice"):
+        ll.compare(
+            nn.MSELoss(),
+            lambda o, t: functional.mse_loss(o + torch.randn(o.shape, generator=own), t),
+            drawn(6, 4),
+            drawn(6, 4, seed=1),
+        )
+
+
+def masked(o, t):
+    """Return a mean over labels that count, of a value that no library has."""
+    each = functional.cross_entropy(o, t, reduction="none") ** 1.5
+    return (each * (t != -100)).sum() / (t != -100).sum()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_half_precision_hides_no_mask(dtype):
+    """A masked mean is no mean by samples, however coarse the numbers it is given are."""
+    found = ll.explain(masked, drawn(6, 4).to(dtype), LABELS)
+    assert "the parts count 0.25 and 0.75" in texts(found)
+    assert found.number == float(masked(drawn(6, 4).to(dtype), LABELS))
+
+
+def test_half_precision_is_compared_as_single():
+    """The same loss is equal, and one a tenth off is not, in half precision too."""
+    batch = drawn(6, 4).bfloat16(), drawn(6, 4, seed=1).bfloat16()
+    same = ll.compare(nn.MSELoss(), lambda o, t: ((o - t) ** 2).mean(), *batch)
+    assert same.equal
+    assert "as float32" in same.notes[-1]
+    off = ll.compare(lambda o, t: ((o - t) ** 2).mean() * 1.1, nn.MSELoss(), *batch)
+    assert not off.equal
+    assert off.factor == pytest.approx(1 / 1.1, rel=1e-5)
+
+
+def test_flat_is_not_ignored():
+    """A label whose elements are all beyond the margin has no gradient, and is not ignored."""
+    outputs = torch.tensor([[3.0, 0, 0], [2, 0, 0], [0, 0.1, 0], [0, 0.3, 0]])
+    labels = torch.tensor([0, 0, 1, 1])
+
+    def hinge(o, t):
+        return functional.multi_margin_loss(o, t, margin=0.5) ** 1.5
+
+    assert "label 0 has no gradient" in texts(ll.explain(hinge, outputs, labels))
+    assert "it is not ignored" in texts(ll.explain(hinge, outputs, labels))
+    assert "label -100 has no gradient in any of its 2 elements: ignored" in texts(
+        ll.explain(masked, drawn(6, 4), LABELS)
+    )
+
+
+def test_no_gradient_is_no_evidence():
+    """A number without a gradient is tested by numbers alone."""
+    batch = drawn(6, 4), drawn(6, 4, seed=1)
+    mean = ll.explain(lambda o, t: ((o - t) ** 2).mean().item(), *batch)
+    assert mean.pieces[0].loss == "torch.MSELoss()"
+    quartic = ll.explain(lambda o, t: ((o - t) ** 4).mean().item(), *batch)
+    assert "weighted by samples, is the whole" in texts(quartic)
+    root = ll.explain(lambda o, t: ((o - t) ** 4).mean().sqrt().item(), *batch)
+    assert "gradient agrees" not in texts(root)
+
+
+def test_offset_is_no_interaction():
+    """1 beside a sum: twice the batch is not twice the number, and nothing more is said."""
+    found = ll.explain(lambda o, t: ((o - t) ** 4).sum() + 1, drawn(6, 4), drawn(6, 4, seed=1))
+    assert "neither mean nor sum over it" in texts(found)
+    assert "act on each other" not in texts(found)
+
+
+def test_scripted_modules():
+    """A scripted loss is explained, and is as it was."""
+    scripted = torch.jit.script(nn.MSELoss())
+    found = ll.explain(scripted, drawn(6, 4), drawn(6, 4, seed=1))
+    assert found.pieces[0].loss == "torch.MSELoss()"
+
+
+def test_weights_of_absent_labels_are_open():
+    """Class 3 does not occur: its weight of 9 cannot be known."""
+    weight = torch.tensor([1.0, 2, 3, 9])
+    found = ll.explain(
+        lambda o, t: functional.cross_entropy(o, t, weight=weight),
+        drawn(6, 4),
+        torch.tensor([0, 1, 2, 1, 1, 0]),
+    )
+    assert any(x.startswith("the weight of 3: no label here") for x in found.undecided)
+
+
+def test_infinite_losses_are_an_error():
+    """No page on a loss of infinity, and no JSON that no reader takes."""
+    with pytest.raises(DomainError, match="Found inf"):
+        ll.explain(lambda o, t: (t / o).sum(), torch.zeros(3, 1), torch.ones(3, 1))
+    fine = ll.explain(lambda o, t: (t / o).sum(), torch.ones(3, 1), torch.ones(3, 1))
+    json.dumps(fine.to_dict(), allow_nan=False)
+
+
+def test_both_zero_says_nothing():
+    """At the targets the mean and the sum are 0 with slopes of 0: equal, and not tested."""
+    x = drawn(6, 4)
+    found = ll.compare(nn.MSELoss(), nn.MSELoss(reduction="sum"), x, x)
+    assert found.equal
+    assert any("both are 0 here" in u for u in found.undecided)
+
+
+@pytest.mark.parametrize(("samples", "classes"), [(6, 4), (5, 3), (3, 7)])
+def test_change_of_another_batch(samples, classes):
+    """The words of a factor hold on a batch of another size: 3 Σ e² / B² over half a mean."""
+    first = nn.MSELoss()
+
+    def second(o, t):
+        return 0.5 * ((o - t) ** 2).sum()
+
+    found = ll.compare(first, second, drawn(samples, classes), drawn(samples, classes, seed=1))
+    share, rest = found.change.text.removeprefix("multiply the second by ").split(" / ")
+    assert rest == "the number of samples"
+    o, t = drawn(samples + 4, classes), drawn(samples + 4, classes, seed=1)
+    there = float(second(o, t)) * float(share) / len(o)
+    assert there == pytest.approx(float(first(o, t)), rel=1e-5)
+
+
+def test_labels_of_jax_for_torch():
+    """JAX has labels of 32 bits and torch wants 64: they are the same labels."""
+    jax = pytest.importorskip("jax")
+    optax = pytest.importorskip("optax")
+    z, y = jax.numpy.asarray(drawn(6, 4).numpy()), jax.numpy.asarray([0, 1, 2, 3, 1, 0])
+    found = ll.compare(
+        lambda o, t: optax.softmax_cross_entropy_with_integer_labels(o, t).mean(),
+        nn.CrossEntropyLoss(),
+        z,
+        y,
+    )
+    assert found.equal
+
+
+def test_notes_that_cannot_matter_are_left_out():
+    """Without class weights and label smoothing, nothing is said of them; no empty remedy."""
+    batch = drawn(6, 4), torch.tensor([0, 1, 2, 1, 1, 0])
+    plain = str(ll.explain(nn.CrossEntropyLoss(), *batch))
+    assert "Smoothing weighs" not in plain
+    assert "Remedy" not in plain
+    weighted = nn.CrossEntropyLoss(weight=torch.ones(4) * 2, label_smoothing=0.1)
+    assert "Smoothing weighs" in str(ll.explain(weighted, *batch))
+
+
+def test_listed_notes_exist():
+    """Every rule on notes is of a note that a preset has, and of a setting of that preset."""
+    kinds = [kind for library in LIBRARIES for kind in presets_of(library)]
+    for start in (*NEEDS, *NEVER):
+        owners = [k for k in kinds if any(n.startswith(start) for n in k.notes)]
+        assert owners, start
+        if start in NEEDS:
+            assert all(
+                hasattr(k, NEEDS[start][0]) or NEEDS[start][0] in k.__annotations__ for k in owners
+            )
+
+
+def test_sums_are_not_called_means():
+    """A sum over classes first, and then over the batch: two sums."""
+    monai = pytest.importorskip("monai")
+    seg, lab = drawn(2, 3, 4, 4), torch.tensor(np.arange(32).reshape(2, 1, 4, 4) % 3)
+    loss = monai.losses.DiceLoss(
+        to_onehot_y=True, softmax=True, weight=[1.0, 0, 2], reduction="sum"
+    )
+    assert "Σ of the 2 sums over class" in texts(ll.explain(loss, seg, lab))
