@@ -2,6 +2,7 @@
 """What cannot be explained says why, in four parts, before it says anything else."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from keras import layers, ops
 from keras_models import Case, bce_dice, rows, sequence, sequential
 
 import lossledger as ll
-from lossledger import DomainError, MatchError, ShapeError
+from lossledger import DomainError, MatchError, ReductionError, ShapeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -198,3 +199,171 @@ def test_weights_on_one_number():
     assert found.total == pytest.approx(2.0 * bare.total, rel=1e-5)
     weights = next(s for s in found.pieces[0].steps if s.stage == "weights")
     assert "multiplied by each of them" in weights.text
+
+
+def named(loss, **options) -> Case:
+    """A model of two outputs, "a" and "b"."""
+    x = keras.Input((5,))
+    model = keras.Model(x, [layers.Dense(2, name="a")(x), layers.Dense(2, name="b")(x)])
+    model.compile("sgd", loss=loss, **options)
+    return Case(model, np.ones((4, 5)), [np.zeros((4, 2)), np.zeros((4, 2))])
+
+
+def weighed(shape, loss="mse", masked=False) -> Case:
+    """A model of (4, 6) values, and weights."""
+    return sequence(loss, {"sample_weight": np.ones(shape)}, masked=masked)
+
+
+def by_class(*y) -> Case:
+    """A model of two classes, targets, and class weights."""
+    case = plain("binary_crossentropy")
+    return Case(case.model, case.x, np.array(y), {"class_weight": {0: 1.0, 1: 5.0}})
+
+
+def ignoring(weights) -> Case:
+    """A model of labels of which the loss leaves some out, and weights."""
+    x = keras.Input((6, 3))
+    model = keras.Model(x, layers.Dense(3, activation="softmax")(x))
+    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(ignore_class=0))
+    y = np.arange(24).reshape(4, 6) % 3
+    return Case(model, np.ones((4, 6, 3)), y, {"sample_weight": weights})
+
+
+UNREDUCED = keras.losses.MeanSquaredError(reduction=None)
+ON_TORCH, OFF_TORCH = ("torch",), ("jax", "tensorflow")
+EVERYWHERE = ON_TORCH + OFF_TORCH
+
+TRAPS = {
+    "one loss, two weights": (
+        "keras2-form",
+        lambda: named("mse", loss_weights=[1.0, 2.0]),
+        lambda: named(["mse", "mse"], loss_weights=[1.0, 2.0]),
+        (MatchError, "Give each output its loss", EVERYWHERE),
+    ),
+    "losses by name, one absent": (
+        "keras2-form",
+        lambda: named({"a": "mse"}),
+        lambda: named({"a": "mse", "b": None}),
+        (MatchError, "None for no loss", EVERYWHERE),
+    ),
+    "weights by name, one absent": (
+        "keras2-form",
+        lambda: named({"a": "mse", "b": "mse"}, loss_weights={"a": 1.0}),
+        lambda: named({"a": "mse", "b": "mse"}, loss_weights={"a": 1.0, "b": 1.0}),
+        (MatchError, "1.0 for a plain one", EVERYWHERE),
+    ),
+    "class weights for maps": (
+        "class-weight-for-maps",
+        lambda: by_class(*[[[0, 1], [1, 1]]] * 4),
+        lambda: by_class([0, 1], [1, 0], [1, 0], [0, 1]),
+        (ShapeError, r"\[1.0, 5.0\]\)\[y\]", EVERYWHERE),
+    ),
+    "class weights of several labels": (
+        "class-weight-by-argmax",
+        lambda: by_class([1, 1], [0, 0], [1, 0], [0, 1]),
+        lambda: by_class([0, 1], [1, 0], [1, 0], [0, 1]),
+        (DomainError, "Weigh channels", EVERYWHERE),
+    ),
+    "not reduced": (
+        "unreduced-loss",
+        lambda: plain(UNREDUCED),
+        plain,
+        (DomainError, "sum_over_batch_size", EVERYWHERE),
+    ),
+    "weights of samples on steps": (
+        "sample-weight-per-timestep",
+        lambda: weighed((4,)),
+        lambda: weighed((4, 1)),
+        (ShapeError, r"sample_weight.reshape\(-1, 1\)", EVERYWHERE),
+    ),
+    "weights of samples beside a mask": (
+        "sample-weight-across-mask",
+        lambda: weighed((4,), masked=True),
+        lambda: weighed((4, 6), masked=True),
+        (ShapeError, r"\(len\(sample_weight\), 6\)", EVERYWHERE),
+    ),
+    "narrow weights beside a mask": (
+        "sample-weight-narrower-than-mask",
+        lambda: weighed((4, 1), masked=True),
+        lambda: weighed((4, 6), masked=True),
+        (ShapeError, r"\(len\(sample_weight\), 6\)", ON_TORCH),
+    ),
+    "narrow weights beside ignored labels": (
+        "sample-weight-narrower-than-mask",
+        lambda: ignoring(np.ones((4, 1))),
+        lambda: ignoring(np.ones((4, 6))),
+        (ShapeError, r"\(len\(sample_weight\), 6\)", ON_TORCH),
+    ),
+}
+"""A rule, who is caught, who is not, and (error, remedy, where Keras raises)."""
+
+
+def explained(case: Case):
+    """Explain a model on its data."""
+    return ll.explain(case.model, case.x, case.y, **case.options)
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_trap_is_named_where_keras_raises(name):
+    """The error has the trap's name, text and remedy; its twin without the trap is explained."""
+    rule, caught, free, (kind, remedy, where) = TRAPS[name]
+    if keras.backend.backend() in where:
+        with pytest.raises(kind) as found:
+            explained(caught())
+        assert f"the trap `{rule}`" in found.value.cause
+        assert found.value.rule
+        assert found.value.found.startswith("Found")
+        assert re.search(remedy, found.value.remedy)
+    else:
+        assert explained(caught()).deviation <= 1e-6
+    twin = explained(free())
+    assert twin.deviation <= 1e-6
+    assert rule not in [note.rule for note in twin.notes]
+
+
+def test_other_errors_name_no_trap():
+    """A trap that applies and does not raise is not blamed for another error."""
+    case = weighed((6,))
+    case = Case(case.model, np.ones((6, 6, 2)), np.zeros((6, 5, 1)), case.options)
+    with pytest.raises(ShapeError, match="Targets must fit") as found:
+        explained(case)
+    assert "trap" not in str(found.value)
+
+
+class Raising(keras.losses.Loss):
+    """A loss that raises what it is given."""
+
+    def __init__(self, error):
+        """Keep the error."""
+        super().__init__()
+        self.error = error
+
+    def call(self, y_true, y_pred):
+        """Raise it."""
+        raise self.error
+
+
+OWN = ReductionError("A mean needs a part", "Found none", "All are masked", "Keep one")
+LET_THROUGH = [
+    UserWarning("deprecated"), DeprecationWarning("old"), KeyboardInterrupt(), NameError("spelled"),
+    MemoryError(), NotImplementedError("later"), RuntimeError("RESOURCE_EXHAUSTED: memory"), OWN,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", LET_THROUGH, ids=lambda e: type(e).__name__)
+def test_errors_that_are_not_of_keras(error):
+    """What does not tell of targets and losses passes as it is, and the model works on."""
+    case = plain(Raising(error))
+    with pytest.raises(type(error)) as found:
+        explained(case)
+    assert found.value is error
+    case.model.compile("sgd", loss="mse")
+    assert explained(case).deviation <= 1e-6
+
+
+@pytest.mark.parametrize("error", [ValueError("a"), TypeError("b"), IndexError("c")])
+def test_errors_of_keras_twin(error):
+    """The other side: what Keras and its backends raise about arrays is explained."""
+    with pytest.raises(ShapeError, match="Targets must fit the outputs") as found:
+        explained(plain(Raising(error)))
+    assert found.value.__cause__ is error

@@ -33,7 +33,7 @@ def extras_of(model: Any, private: Private) -> tuple[tuple[Extra, ...], tuple[st
 def _of_variables(model: Any) -> list[Extra]:
     """Return one extra for each trainable variable with a regularizer."""
     return [
-        Extra("regularizer", v.path, _formula(v.regularizer, "w"), _amount(v.regularizer(v)))
+        Extra("regularizer", v.path, _formula(v.regularizer, v.path), _amount(v.regularizer(v)))
         for v in model.trainable_variables
         if getattr(v, "regularizer", None) is not None
     ]

@@ -6,7 +6,7 @@ compiled with the same losses, each inside a `Recorder`; its `compute_loss` then
 own way, and the recorders see every call.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -45,13 +45,13 @@ class Record:
         calls: In Keras' order.
         unit: Place of the only loss that is 1, all others being 0; None for real losses.
         asked: How many losses were asked since `unit` was set.
-        open: The call that has not come back: loss, targets, outputs, weights.
+        open: The call that has not come back; its `value` is None.
     """
 
     calls: list[Call] = field(default_factory=list)
     unit: int | None = None
     asked: int = 0
-    open: tuple[Any, Tree, Tree, Array] | None = None
+    open: Call | None = None
 
 
 class Recorder(keras.losses.Loss):  # type: ignore[misc] # Keras has no types
@@ -71,13 +71,13 @@ class Recorder(keras.losses.Loss):  # type: ignore[misc] # Keras has no types
             record.asked += 1
             return keras.ops.convert_to_tensor(float(record.asked - 1 == record.unit))
         loss = loss_of(self.identifier, y_true, y_pred, self.private)
-        record.open = (loss, y_true, y_pred, sample_weight)
         # On PyTorch Keras multiplies a mask into the weights where they stand.
         weights = host(sample_weight)
+        record.open = Call(loss, self.identifier, y_true, y_pred, weights, None)
         lent = None if weights is None else keras.ops.convert_to_tensor(weights.copy())
         value = loss(y_true, y_pred, lent)
+        record.calls.append(replace(record.open, value=value))
         record.open = None
-        record.calls.append(Call(loss, self.identifier, y_true, y_pred, weights, value))
         return value
 
 
