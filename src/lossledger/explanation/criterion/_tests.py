@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lossledger._errors import LossLedgerError
-from lossledger._typing import Array
+from lossledger._typing import Array, Callable
 from lossledger.explanation._parts import Step
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._probe import Probe, taken
@@ -283,8 +283,14 @@ def _ignored(probe: Probe, data: Data, axis: int, label: int) -> Step:
     count = int(there.sum())
     text = f"label {label} has no gradient in any of its {count} elements"
     before = number(probe, data)
+    changes: tuple[Callable[[Array], Array], ...] = (
+        lambda o: -o,
+        lambda o: o[::-1],
+        lambda o: np.flip(o, axis),
+        lambda o: o * 0,
+    )
     others = []
-    for change in (lambda o: -o, lambda o: o[::-1], lambda o: np.flip(o, axis), lambda o: o * 0):
+    for change in changes:
         outputs = tuple(np.where(there, change(o), o).astype(o.dtype) for o in data.outputs)
         others.append(number(probe, replace(data, outputs=outputs)))
     if before is None or any(_moved(o, before) for o in others):
