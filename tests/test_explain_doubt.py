@@ -230,3 +230,21 @@ def test_background_is_not_counted():
     assert found.pieces[0].denominator == 2
     every = monai.losses.DiceLoss(to_onehot_y=True, softmax=True, batch=True)
     assert "cells count" not in texts(ll.explain(every, seg, lab))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_gradients_that_a_loss_makes_are_taken_back(given):
+    """A loss that calls backward itself leaves `.grad` of what it holds as it was."""
+    layer = nn.Linear(4, 4)
+    layer.weight.grad = torch.ones(4, 4) if given else None
+    before = layer.weight.grad
+
+    def backward(o, t):
+        value = functional.mse_loss(layer(o), t)
+        value.backward()
+        return value
+
+    ll.explain(backward, drawn(6, 4), drawn(6, 4, seed=1))
+    assert layer.weight.grad is before
+    assert before is None or bool((before == 1).all())
+    assert layer.bias.grad is None
