@@ -215,3 +215,36 @@ def test_sums_are_not_called_means():
         to_onehot_y=True, softmax=True, weight=[1.0, 0, 2], reduction="sum"
     )
     assert "Σ of the 2 sums over class" in texts(ll.explain(loss, seg, lab))
+
+
+def test_background_is_not_counted():
+    """Two of three classes count: the sum is of two cells, as the denominator says."""
+    monai = pytest.importorskip("monai")
+    seg, lab = drawn(2, 3, 4, 4), torch.tensor(np.arange(32).reshape(2, 1, 4, 4) % 3)
+    loss = monai.losses.DiceLoss(
+        to_onehot_y=True, softmax=True, include_background=False, batch=True
+    )
+    found = ll.explain(loss, seg, lab)
+    assert "2 of 3 cells count: the background is left out" in texts(found)
+    assert "Σ of the 2 cells" in texts(found)
+    assert found.pieces[0].denominator == 2
+    every = monai.losses.DiceLoss(to_onehot_y=True, softmax=True, batch=True)
+    assert "cells count" not in texts(ll.explain(every, seg, lab))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_gradients_that_a_loss_makes_are_taken_back(given):
+    """A loss that calls backward itself leaves `.grad` of what it holds as it was."""
+    layer = nn.Linear(4, 4)
+    layer.weight.grad = torch.ones(4, 4) if given else None
+    before = layer.weight.grad
+
+    def backward(o, t):
+        value = functional.mse_loss(layer(o), t)
+        value.backward()
+        return value
+
+    ll.explain(backward, drawn(6, 4), drawn(6, 4, seed=1))
+    assert layer.weight.grad is before
+    assert before is None or bool((before == 1).all())
+    assert layer.bias.grad is None

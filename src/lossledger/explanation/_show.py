@@ -68,7 +68,8 @@ def rows(found: Sequence[Row], overlooked: Sequence[Row], decisions: Sequence[st
     if len(ranked) > _MOST_ROWS:
         lines.append(f"{len(ranked) - _MOST_ROWS} more rows are in `rows`.")
     lines += decisions
-    return Section("By class, lowest IoU first", headings, shown, NUMBERS, lines=tuple(lines))
+    order = ", lowest IoU first" * any(row.iou is not None for row in ranked)
+    return Section(f"By class{order}", headings, shown, NUMBERS, lines=tuple(lines))
 
 
 def _rank(row: Row) -> float:

@@ -76,6 +76,7 @@ class Flow:
         pooled: Weights inside the sums of a loss of sums.
         stages: Reductions in order; the last ends in one number.
         value: The number, before the loss weight.
+        present: Of a loss of sums: which cells count; None for all.
     """
 
     term: Term
@@ -87,6 +88,7 @@ class Flow:
     pooled: tuple[Weight, ...]
     stages: tuple[Stage, ...]
     value: float
+    present: Array | None = None
 
     @property
     def loss_weight(self) -> float:
@@ -145,7 +147,16 @@ def flow_of(term: Term, outputs: Any, targets: Any, weights: Mapping[str, Any]) 
         pooled,
         tuple(stages),
         float(ran.value),
+        None if overlap is None else _present(overlap),
     )
+
+
+def _present(overlap: Any) -> Array | None:
+    """Return which cells count; None if all do."""
+    if overlap.presence is None:
+        return None
+    found = np.broadcast_to(np.asarray(overlap.presence) != 0, np.shape(overlap.cells))
+    return None if found.all() else found
 
 
 def _sums(overlap: Any) -> dict[str, Array]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lossledger._errors import LossLedgerError
-from lossledger._typing import Array
+from lossledger._typing import Array, Callable
 from lossledger.explanation._parts import Step
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._probe import Probe, taken
@@ -277,15 +277,26 @@ def _moved(other: float | None, before: float) -> bool:
     return other is None or abs(other - before) > 1e-6 * max(abs(before), 1e-12)
 
 
+def _mixed(there: Array, other: Array, own: Array) -> Array:
+    found: Array = np.where(there, other, own)
+    return found.astype(own.dtype)
+
+
 def _ignored(probe: Probe, data: Data, axis: int, label: int) -> Step:
     """Say whether a label without gradient is ignored: whether its outputs change the number."""
-    there = np.expand_dims(data.targets == label, axis)
+    there: Array = np.expand_dims(data.targets == label, axis)
     count = int(there.sum())
     text = f"label {label} has no gradient in any of its {count} elements"
     before = number(probe, data)
+    changes: tuple[Callable[[Array], Array], ...] = (
+        lambda o: -o,
+        lambda o: o[::-1],
+        lambda o: np.flip(o, axis),
+        lambda o: o * 0,
+    )
     others = []
-    for change in (lambda o: -o, lambda o: o[::-1], lambda o: np.flip(o, axis), lambda o: o * 0):
-        outputs = tuple(np.where(there, change(o), o).astype(o.dtype) for o in data.outputs)
+    for change in changes:
+        outputs = tuple(_mixed(there, change(o), o) for o in data.outputs)
         others.append(number(probe, replace(data, outputs=outputs)))
     if before is None or any(_moved(o, before) for o in others):
         text += ", though other outputs there change the number: it is not ignored"

@@ -19,7 +19,7 @@ _DEEP = 4
 
 @contextmanager
 def untouched(thing: Any) -> Iterator[None]:
-    """Leave a user's loss as it was: buffers, training flags, and the state of random numbers.
+    """Leave a user's loss as it was: buffers, gradients, training flags, and random numbers.
 
     The modules are the loss itself, and those that it holds: in a closure, bound by a partial,
     or as attributes. What else a function counts or stores cannot be known.
@@ -32,6 +32,7 @@ def untouched(thing: Any) -> Iterator[None]:
     parts = [] if torch is None else _parts(torch, thing)
     kept = [(p, dict(vars(p)), dict(vars(p)["_buffers"])) for p in parts]
     numbers = [[(b, b.detach().clone()) for b in p.buffers(recurse=False)] for p in parts]
+    grads = [(w, w.grad, _copied(w.grad)) for p in parts for w in p.parameters(recurse=False)]
     try:
         yield
     finally:
@@ -42,6 +43,14 @@ def untouched(thing: Any) -> Iterator[None]:
             torch.cuda.set_rng_state_all(there)
         for (part, attributes, buffers), values in zip(kept, numbers, strict=True):
             _restore(torch, part, attributes, buffers, values)
+        for weight, grad, values in grads:  # of a loss that calls backward itself
+            if grad is not None:
+                grad.detach().copy_(values)
+            weight.grad = grad
+
+
+def _copied(grad: Any) -> Any:
+    return None if grad is None else grad.detach().clone()
 
 
 def _restore(

@@ -41,7 +41,7 @@ def piece_of(flow: Flow, output: str, loss: str) -> Piece:
 
 def steps_of(flow: Flow) -> tuple[Step, ...]:
     """Return the stages from outputs to the number, in words."""
-    found = [_values(flow)]
+    found = [_values(flow), *_present(flow)]
     found += [_inner(stage) for stage in flow.inner]
     found += [_weighing(w, flow) for w in flow.weights]
     if flow.within is not None:
@@ -53,10 +53,10 @@ def steps_of(flow: Flow) -> tuple[Step, ...]:
         text = "the one cell there is"
         found.append(Step("numerator", text, (), _one(last.numerator)))
     elif last.numerator is not None:
-        text = f"numerator: Σ of the {_count(last)} {_what(flow)}{_times(last)}"
+        text = f"numerator: Σ of the {_count(flow)} {_what(flow)}{_times(last)}"
         found.append(Step("numerator", text, last.after.shape, _one(last.numerator)))
     else:
-        text = f"{last.reduction} of the {_count(last)} {_what(flow)}"
+        text = f"{last.reduction} of the {_count(flow)} {_what(flow)}"
         found.append(Step("numerator", text, last.after.shape, _one(last.cells)))
     found.append(_below(flow))
     found += _smoothing(flow)
@@ -286,8 +286,22 @@ def _times(stage: Stage) -> str:
     return f", times {' and '.join(names)}" if names else ""
 
 
-def _count(stage: Stage) -> str:
-    return f"{stage.before.size:,}"
+def _count(flow: Flow) -> str:
+    if flow.present is not None and not flow.inner:
+        return f"{int(flow.present.sum()):,}"
+    return f"{flow.last.before.size:,}"
+
+
+def _present(flow: Flow) -> list[Step]:
+    """Say which cells of a loss of sums are left out."""
+    if flow.present is None:
+        return []
+    kept, every = int(flow.present.sum()), flow.present.size
+    loss = bare(flow.term.loss)
+    only = loss.include_background is False and getattr(loss, "empty", "keep") != "skip"
+    left = "the background is" if only else "the background, or what has no elements, is"
+    text = f"{kept} of {every} cells count: {left} left out"
+    return [Step("weights", text, None, None, {"present": kept})]
 
 
 def _one(array: Array | None) -> float | None:
