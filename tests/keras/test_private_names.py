@@ -73,6 +73,7 @@ def test_names_of_the_adapter_are_nowhere_else() -> None:
     assert {"_compile_loss", "_keras_mask", "_flat_losses", "_user_loss"} <= known
     names = "|".join(sorted(known - {"keras.src"}))
     code = re.compile(rf"\.({names})\b|[\"']({names})[\"']|keras\.src")
+    imports = re.compile(r"^\s*from lossledger\S*", re.MULTILINE)
     found = set()
     for file in SOURCE.rglob("*.py"):
         text = re.sub(
