@@ -232,3 +232,21 @@ def test_ledger_carries_names():
     found = explained(case, classes=names)
     assert {row.cls for row in found.rows} == set(names)
     assert {row.cls for row in found.ledger.rows} == set(names)
+
+
+def test_formulas_name_their_variables():
+    """The formulas of several regularizers can be told apart: each has its variable's path."""
+    options = {"kernel_regularizer": keras.regularizers.L2(0.5), "activity_regularizer": "l1"}
+    bias = keras.regularizers.L1L2(0.25, 0.125)
+    x = keras.Input((2,))
+    h = keras.layers.Dense(3, name="first", **options)(x)
+    last = keras.layers.Dense(2, name="last", kernel_regularizer="l2", bias_regularizer=bias)
+    model = keras.Model(x, last(h))
+    model.compile("sgd", loss="mse")
+    found = ll.explain(model, np.ones((4, 2)), np.zeros((4, 2)))
+    assert {e.name: e.formula for e in found.extras} == {
+        "first": "0.01 · Σ|out| / B",
+        "first/kernel": "0.5 · Σ first/kernel²",
+        "last/kernel": "0.01 · Σ last/kernel²",
+        "last/bias": "0.25 · Σ|last/bias| + 0.125 · Σ last/bias²",
+    }

@@ -5,7 +5,8 @@ Checked against Keras 3.12 to 3.15. Where a later release has moved something, a
 None (or does nothing), and its caller takes the public way or says what it cannot see.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -146,3 +147,128 @@ def put_mask(output: Any, mask: Array) -> None:
         output._keras_mask = mask  # noqa: SLF001 - what this module is for
         return
     write(output, mask)
+
+
+TRIED = ((3, 3), (3, 17))
+"""Versions of Keras in which explaining a model was tried: from the first to below the second."""
+
+
+def is_tried(version: str) -> bool:
+    """Return whether private names were read in a version of Keras."""
+    found = tuple(int(n) for n in version.split(".")[:2])
+    return TRIED[0] <= found < TRIED[1]
+
+
+def has_known_loss(model: Any) -> bool:
+    """Return whether the compiled loss is where it was, or there is none."""
+    compiled = vars(model).get("_compile_loss")
+    return compiled is None or hasattr(compiled, "_user_loss_weights")
+
+
+@contextmanager
+def lent_loss(model: Any, other: Any) -> Iterator[bool]:
+    """Let the model compute with another model's compiled loss; tell whether it does."""
+    if "_compile_loss" not in vars(model):
+        yield False
+        return
+    own = vars(model)["_compile_loss"]
+    vars(model)["_compile_loss"] = vars(other)["_compile_loss"] if own is not None else None
+    try:
+        yield True
+    finally:
+        vars(model)["_compile_loss"] = own
+
+
+def function_options(loss: Any) -> dict[str, Any] | None:
+    """Return the options that a loss passes to its function; None if they are not found."""
+    found = getattr(loss, "_fn_kwargs", None)
+    return dict(found) if isinstance(found, dict) else None
+
+
+def resolved_loss(identifier: Any, targets: Array, outputs: Array) -> Any:
+    """Return the loss object that Keras makes of what was compiled; None if unknown."""
+    try:
+        resolve = import_module("keras.src.trainers.compile_utils").get_loss
+    except (ImportError, AttributeError):
+        return None
+    return resolve(identifier, targets, outputs)
+
+
+def flat_layers(model: Any) -> list[Any] | None:
+    """Return the model and every layer inside, in Keras' order; None if not found."""
+    flatten = getattr(model, "_flatten_layers", None)
+    return None if flatten is None else list(flatten())
+
+
+def own_losses(layer: Any) -> list[Array] | None:
+    """Return what a layer itself added in this scope; None if not found."""
+    own = getattr(layer, "_get_own_losses", None)
+    return None if own is None else list(own())
+
+
+@contextmanager
+def kept_losses(layers: Sequence[Any]) -> Iterator[None]:
+    """Leave what the layers added in their last call as it was."""
+    held = [
+        (kept, list(kept) if isinstance(kept, list) else set(kept))
+        for layer in layers
+        for name in ("_losses", "_loss_ids")
+        if isinstance(kept := vars(layer).get(name), list | set)
+    ]
+    try:
+        yield
+    finally:
+        for kept, before in held:
+            kept.clear()
+            if isinstance(kept, list):
+                kept.extend(before)
+            else:
+                kept.update(before)
+
+
+@contextmanager
+def kept_seeds() -> Iterator[None]:
+    """Leave Keras' global seed generator away where it was not made yet."""
+    name = "global_seed_generator"
+    try:
+        state = import_module("keras.src.backend.common.global_state")
+        read, write = state.get_global_attribute, state.set_global_attribute
+    except (ImportError, AttributeError):
+        yield
+        return
+    before = read(name)
+    try:
+        yield
+    finally:
+        if before is None:
+            write(name, None)
+
+
+def user_metrics(model: Any) -> tuple[Any, Any]:
+    """Return (`metrics`, `weighted_metrics`) as `compile` was given them; None for none."""
+    compiled = getattr(model, "_compile_metrics", None)
+    plain = getattr(compiled, "_user_metrics", None)
+    return plain, getattr(compiled, "_user_weighted_metrics", None)
+
+
+def given_rate(optimizer: Any) -> Any:
+    """Return the learning rate as an optimizer has it: a schedule or a variable; None if unknown.
+
+    The public `learning_rate` is a schedule's number.
+    """
+    return getattr(optimizer, "_learning_rate", None)
+
+
+def made_by(tensor: Any) -> tuple[Any, int] | None:
+    """Return (the operation that made a symbolic tensor, which of its calls did); None if unknown.
+
+    No public name leads from a tensor to its layer.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    return None if history is None else (history[0], history[1])
+
+
+def inputs_of(operation: Any, call: int) -> list[Any]:
+    """Return the symbolic tensors that one call of an operation took; none if not found."""
+    nodes = getattr(operation, "_inbound_nodes", [])
+    return list(getattr(nodes[call], "input_tensors", [])) if nodes else []

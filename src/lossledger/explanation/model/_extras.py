@@ -91,7 +91,7 @@ def _formula(regularizer: Any, name: str) -> str:
     config = regularizer.get_config() if known else {}
     parts = []
     if known and kind.__name__ in ("L1", "L2", "L1L2"):
-        for option, symbol in (("l1", f"Σ|{name}|"), ("l2", f"Σ{name}²")):
+        for option, symbol in (("l1", f"Σ|{name}|"), ("l2", f"Σ {name}²")):
             factor = float(config.get(option, 0.0))
             if factor:
                 parts.append(f"{factor:g} · {symbol}")

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from lossledger._typing import Mapping, Sequence
+from lossledger.keras._private import inputs_of, made_by
 
 RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
 
@@ -50,7 +51,8 @@ def ways(model: Any, output: str) -> tuple[Way, ...] | None:
 def last_activation(model: Any, output: str) -> str:
     """Return the name of an output's activation; "" where it cannot be read or there is none."""
     tensor = _tensor(model, output)
-    layer = None if tensor is None else _made_by(tensor)
+    made = None if tensor is None else made_by(tensor)
+    layer = None if made is None else made[0]
     while isinstance(layer, keras.Model):
         inner = flat(layer)
         layer = inner[-1] if inner else None
@@ -66,12 +68,7 @@ def _tensor(model: Any, output: str) -> Any:
     if len(tensors) != 1 and (output not in names or len(names) != len(tensors)):
         return None
     tensor = tensors[0] if len(tensors) == 1 else tensors[names.index(output)]
-    return None if getattr(tensor, "_keras_history", None) is None else tensor
-
-
-def _made_by(tensor: Any) -> Any:
-    operation, *_ = tensor._keras_history  # noqa: SLF001 - the only way back
-    return operation
+    return None if made_by(tensor) is None else tensor
 
 
 def makes_mask(layer: Any) -> bool:
@@ -108,10 +105,12 @@ def _ways(tensor: Any, known: dict[int, dict[Any, Way]]) -> dict[Any, Way]:
     """Return the ways that end in a tensor, by source and by whether they are recurrent."""
     if id(tensor) in known:
         return known[id(tensor)]
-    operation, node, _ = tensor._keras_history  # noqa: SLF001 - the only way back
+    made = made_by(tensor)
+    if made is None:
+        return {}
+    operation, call = made
     found: dict[Any, Way] = {}
-    nodes = getattr(operation, "_inbound_nodes", [])
-    for before in getattr(nodes[node], "input_tensors", []) if nodes else []:
+    for before in inputs_of(operation, call):
         for way in _ways(before, known).values():
             _join(found, way)
     inner = flat(operation) if isinstance(operation, keras.Model) else (operation,)

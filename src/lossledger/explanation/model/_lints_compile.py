@@ -11,6 +11,7 @@ from lossledger._typing import Array, Mapping
 from lossledger.explanation._parts import Note
 from lossledger.explanation._show import number
 from lossledger.explanation.model._reading import Reading
+from lossledger.keras._private import given_rate
 
 
 def frozen_weights(reading: Reading) -> Iterator[Note]:
@@ -72,7 +73,7 @@ def schedule_runs_ahead(reading: Reading) -> Iterator[Note]:
     """A learning-rate schedule that counts micro-batches, not updates."""
     optimizer = getattr(reading.model, "optimizer", None)
     steps = getattr(optimizer, "gradient_accumulation_steps", None) or 1
-    rate = getattr(optimizer, "_learning_rate", None)
+    rate = given_rate(optimizer)
     if steps < 2 or not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return
     now = float(keras.ops.convert_to_numpy(rate(steps - 1)))

@@ -10,6 +10,7 @@ import numpy as np
 from lossledger._typing import Array, Sequence
 from lossledger.explanation.model._formulas import mask_of, spread
 from lossledger.explanation.model._reading import LossReading, Reading
+from lossledger.keras._private import user_metrics
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,14 @@ class Metric:
 
 def metrics_of(reading: Reading) -> tuple[Metric, ...]:
     """Return the compiled metrics of outputs that have a loss, with numbers on this batch."""
-    compiled = getattr(reading.model, "_compile_metrics", None)
     losses = {loss.output: loss for loss in reversed(reading.losses)}
     outputs = [loss.output for loss in reading.losses[:1]]
     if len(getattr(reading.model, "outputs", None) or outputs) > 1:
         outputs = list(getattr(reading.model, "output_names", None) or ())
     found: list[Metric] = []
     taken: set[str] = set()
-    for attribute, weighted in (("_user_metrics", False), ("_user_weighted_metrics", True)):
-        by_output = _by_output(getattr(compiled, attribute, None), outputs)
-        for output, identifiers in by_output.items():
+    for given, weighted in zip(user_metrics(reading.model), (False, True), strict=True):
+        for output, identifiers in _by_output(given, outputs).items():
             if output not in losses:
                 continue
             for identifier in identifiers:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from lossledger._typing import Mapping
+from lossledger.keras._private import function_options
 from lossledger.presets import keras as presets
 from lossledger.presets._keras_base import AbstractKeras
 
@@ -64,8 +65,8 @@ def preset_of(loss: Any) -> AbstractKeras | None:
         loss = keras.losses.get(loss)
     if not isinstance(loss, keras.losses.Loss):
         return _of_function(loss, {})
-    options = getattr(loss, "_fn_kwargs", None)
-    if not _computes_as_keras(loss) or not isinstance(options, dict) or loss.dtype not in _DTYPES:
+    options = function_options(loss)
+    if not _computes_as_keras(loss) or options is None or loss.dtype not in _DTYPES:
         return None
     own = {"reduction": loss.reduction, "name": loss.name, "dtype": loss.dtype}
     return _of_function(getattr(loss, "fn", None), options | own)
