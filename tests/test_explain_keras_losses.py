@@ -3,15 +3,13 @@
 
 import inspect
 
+import keras
 import numpy as np
 import pytest
 
 import lossledger as ll
 from lossledger.explanation.criterion._known import Known
 from lossledger.explanation.criterion._recognize import recognize
-
-keras = pytest.importorskip("keras")
-pytest.importorskip("lossledger.explanation.model._presets")
 
 DRAW = np.random.default_rng(0)
 SCORES = DRAW.normal(size=(6, 3)).astype("float32")

@@ -4,7 +4,6 @@
 import sys
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from lossledger._errors import MatchError
@@ -17,7 +16,7 @@ _READER = "lossledger.explanation.model._presets"
 def recognize(thing: Any) -> Found | None:
     """Return what a loss of Keras is; None if it is none of Keras'."""
     library = sys.modules.get("keras")
-    if library is None or not hasattr(library, "losses") or find_spec(_READER) is None:
+    if library is None or not hasattr(library, "losses"):
         return None
     if isinstance(thing, str | dict | type):  # names, which Keras would look up
         return None
