@@ -129,8 +129,8 @@ def scales(loss: LossReading) -> Iterator[Note]:
     weight = loss.sample_weight
     if weight is None or loss.weight_source == "class_weight" or np.any(wide(weight) == 0):
         return
-    found = _mean_sums(loss)
-    if found is None or math.isclose(found[1], found[2], rel_tol=1e-3):
+    found = _scaled_sums(loss)
+    if found is None:
         return
     above, below, count = found
     text = (
@@ -147,8 +147,8 @@ def class_weight_not_divided(loss: LossReading) -> Iterator[Note]:
     """Class weights: multiplied, and never divided by their sum."""
     if loss.weight_source != "class_weight" or loss.sample_weight is None:
         return
-    found = _mean_sums(loss)
-    if found is None or math.isclose(found[1], found[2], rel_tol=1e-3):
+    found = _scaled_sums(loss)
+    if found is None:
         return
     above, below, count = found
     text = (
@@ -268,6 +268,12 @@ def _mean_sums(loss: LossReading) -> tuple[float, float, float] | None:
         return None
     found = sums(loss)
     return None if found is None or found[2] == 0 else found[:3]
+
+
+def _scaled_sums(loss: LossReading) -> tuple[float, float, float] | None:
+    """Return these sums where Σ w·m is not Σ m: the weights scale the loss."""
+    found = _mean_sums(loss)
+    return None if found is None or math.isclose(found[1], found[2], rel_tol=1e-3) else found
 
 
 def _or_nothing(above: float, below: float) -> str:
