@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops, regularizers
+from keras.src.backend.common import global_state
 from keras_models import Noisy
 
 import lossledger as ll
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 MOST = 1e-6
 """Largest deviation of float32 sums of some hundred elements, relative."""
+SEED = "global_seed_generator"
 CLASSES = ("road", "sky", "person")
 AXES = "batch height width class"
 
@@ -252,6 +254,31 @@ def test_terms_beside_keras_losses() -> None:
     assert found.ledger is None
     tag = _tag_first(found)[0]
     assert sum(r.contribution for r in found.rows) == pytest.approx(tag.contribution)
+
+
+class Draws(layers.Layer):
+    """A layer that draws from Keras' global seed generator in training."""
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """Add noise."""
+        return x + keras.random.normal(ops.shape(x)) if training else x
+
+
+@pytest.mark.parametrize("explains", [True, False], ids=["explain", "twin: the model alone"])
+def test_makes_no_global_seed(monkeypatch: pytest.MonkeyPatch, explains: bool) -> None:
+    """A global seed generator that was not there is not there after; a plain call makes one."""
+    x, y = np.ones((5, 4), "float32"), np.arange(5) % 3
+    vectors = keras.Input((4,))
+    model = keras.Model(vectors, Draws()(layers.Dense(3, name="y")(vectors)))
+    term = ll.Term("y", ll.losses.CrossEntropy(), "batch class")
+    ll.keras.compile(model, ll.Objective(term), "sgd")
+    monkeypatch.setitem(global_state.GLOBAL_STATE_TRACKER.__dict__, SEED, None)
+    if explains:
+        ll.explain(model, x, y)
+    else:
+        model(x, training=True)
+    made = global_state.get_global_attribute(SEED)
+    assert (made is None) == explains
 
 
 def test_no_conventions() -> None:

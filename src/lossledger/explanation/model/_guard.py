@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import keras
 import numpy as np
+
+from lossledger.explanation.model._private import Private
 
 
 @contextmanager
@@ -25,6 +28,18 @@ def unchanged(model: Any) -> Iterator[None]:
             stack.enter_context(torch.random.fork_rng(devices=_devices(torch)))
             stack.enter_context(_buffers(torch, model))
         _tensorflow(stack)
+        yield
+
+
+@contextmanager
+def apart(model: Any, private: Private) -> Iterator[None]:
+    """Let the model run as in a training step, and leave everything as it was."""
+    with ExitStack() as stack:
+        stack.enter_context(unchanged(model))
+        stack.enter_context(private.kept_losses(model))
+        stack.enter_context(private.kept_seeds())
+        held = [(v, v.value) for v in model.variables]
+        stack.enter_context(keras.StatelessScope(held, collect_losses=True))
         yield
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models compiled with an objective of ours: its terms, and what Keras adds to them, each once."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +13,9 @@ from lossledger.explanation._parts import Extra, Piece, Reported
 from lossledger.explanation.criterion._explain import explain_objective
 from lossledger.explanation.model._data import Batch, batch_of, host
 from lossledger.explanation.model._extras import extras_of
-from lossledger.explanation.model._guard import unchanged
+from lossledger.explanation.model._guard import apart, unchanged
 from lossledger.explanation.model._private import Private
-from lossledger.explanation.model._read import check, takes
-from lossledger.explanation.model._reading import Reading
+from lossledger.explanation.model._read import check, settings_of, takes
 from lossledger.explanation.model._reported import reported
 from lossledger.explanation.model._terms import float_of, hosted, named, plain, with_extras
 from lossledger.keras._compile import BANK
@@ -86,7 +84,8 @@ def explain_own(
             hosted(objective, passed.given.mask),
         )
     extras = (*_regularizers(evaluate.objective, passed.ledger), *passed.extras)
-    reading = _reading(model, passed, extras, x, y, sample_weight, class_weight, private)
+    settings = settings_of(model, x, y, sample_weight, class_weight, private)
+    reading = replace(settings, extras=extras, number=passed.number)
     total = sum(p.contribution for p in told.pieces) + sum(e.amount for e in extras)
     return replace(
         told,
@@ -123,11 +122,7 @@ def _passed(model: Any, batch: Batch, evaluate: Evaluator, private: Private) -> 
     """Run the model once as the next training step does, and its objective on the outputs."""
     training = {"training": True} if takes(model.call, "training") else {}
     fresh = Evaluator(model, evaluate.objective, evaluate.weights, adds=True)
-    with ExitStack() as stack:
-        stack.enter_context(unchanged(model))
-        stack.enter_context(private.kept_losses(model))
-        held = [(v, v.value) for v in model.variables]
-        stack.enter_context(keras.StatelessScope(held, collect_losses=True))
+    with apart(model, private):
         y_pred = model(batch.x, **training)
         total, ledger = fresh(batch.y, y_pred, batch.sample_weight)
         given = fresh.matched(batch.y, y_pred, batch.sample_weight)
@@ -166,32 +161,3 @@ def _terms(pieces: Sequence[Piece]) -> tuple[Reported, ...]:
     rule = "The term with its loss weight; a plain mean over steps, as in `model.ledger`."
     differs = "`loss` weighs batches by their length: with a shorter last one they do not add up."
     return tuple(Reported(p.name, rule, differs, p.contribution) for p in pieces)
-
-
-def _reading(
-    model: Any,
-    passed: _Pass,
-    extras: tuple[Extra, ...],
-    x: Tree,
-    y: Tree,
-    sample_weight: Tree,
-    class_weight: Mapping[int, float] | None,
-    private: Private,
-) -> Reading:
-    """Return a reading without losses of Keras'."""
-    return Reading(
-        model=model,
-        version=keras.__version__,
-        backend=keras.backend.backend(),
-        jit=bool(model.jit_compile),
-        losses=(),
-        extras=extras,
-        number=passed.number,
-        x=x,
-        y=y,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        compiled_loss=model.loss,
-        compiled_weights=None,
-        private=private.readable(model),
-    )

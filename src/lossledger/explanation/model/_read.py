@@ -7,7 +7,6 @@ pass is that of the next training step: training=True, dropout drawn from the sa
 
 import inspect
 import math
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from lossledger.explanation._parts import Extra
 from lossledger.explanation.model._calls import Told, number_of, readings
 from lossledger.explanation.model._data import Batch, batch_of
 from lossledger.explanation.model._extras import extras_of
-from lossledger.explanation.model._guard import unchanged
+from lossledger.explanation.model._guard import apart
 from lossledger.explanation.model._private import Private
 from lossledger.explanation.model._probe import Call, Record, factors, probe_of
 from lossledger.explanation.model._reading import Reading
@@ -48,7 +47,35 @@ def read(
     """
     check(model)
     weights, undecided = _loss_weights(model, private)
-    known = Reading(
+    settings = settings_of(model, x, y, sample_weight, class_weight, private)
+    known = replace(settings, compiled_weights=weights)
+    try:
+        batch = batch_of(x, y, sample_weight, class_weight)
+    except (ShapeError, DomainError) as error:
+        raise with_trap(error, known, *OF_CLASS_WEIGHTS) from None
+    with apart(model, private):
+        passed = _pass(known, batch, private)
+        _check_one_each(model, passed.calls)
+        losses = readings(passed.calls, passed.weights, _told(known, batch, passed.y_pred), private)
+    return replace(
+        known,
+        losses=losses,
+        extras=passed.extras,
+        number=passed.number,
+        undecided=(*undecided, *passed.undecided, *_overridden(model)),
+    )
+
+
+def settings_of(
+    model: Any,
+    x: Tree,
+    y: Tree,
+    sample_weight: Tree,
+    class_weight: Mapping[int, float] | None,
+    private: Private,
+) -> Reading:
+    """Return what is known of a model and a batch before the model runs: no loss, no number."""
+    return Reading(
         model=model,
         version=keras.__version__,
         backend=keras.backend.backend(),
@@ -61,28 +88,8 @@ def read(
         sample_weight=sample_weight,
         class_weight=class_weight,
         compiled_loss=model.loss,
-        compiled_weights=weights,
+        compiled_weights=None,
         private=private.readable(model),
-    )
-    try:
-        batch = batch_of(x, y, sample_weight, class_weight)
-    except (ShapeError, DomainError) as error:
-        raise with_trap(error, known, *OF_CLASS_WEIGHTS) from None
-    with ExitStack() as stack:
-        stack.enter_context(unchanged(model))
-        stack.enter_context(private.kept_losses(model))
-        stack.enter_context(private.kept_seeds())
-        held = [(v, v.value) for v in model.variables]
-        stack.enter_context(keras.StatelessScope(held, collect_losses=True))
-        passed = _pass(known, batch, private)
-        _check_one_each(model, passed.calls)
-        losses = readings(passed.calls, passed.weights, _told(known, batch, passed.y_pred), private)
-    return replace(
-        known,
-        losses=losses,
-        extras=passed.extras,
-        number=passed.number,
-        undecided=(*undecided, *passed.undecided, *_overridden(model)),
     )
 
 
