@@ -48,6 +48,64 @@ def test_same_numbers_as_the_reference(dtype, rtol, weight) -> None:
     assert ledger.deviation <= 1e-12 * abs(ledger.total)
 
 
+SHAPES = {
+    "batch height width class": (2, 3, 5, 4),
+    "batch class height width": (2, 4, 3, 5),
+    "batch time class": (3, 6, 4),
+    "class batch": (4, 7),
+    "height class batch": (3, 4, 5),
+}
+
+
+def _images(axes, dtype, labels="int64"):
+    generator = torch.Generator().manual_seed(3)
+    shape, at = SHAPES[axes], axes.split().index("class")
+    logits = torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True)
+    found = torch.randint(0, 4, shape[:at] + shape[at + 1 :], generator=generator)
+    return logits, found.to(getattr(torch, labels))
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
+@pytest.mark.parametrize("axes", SHAPES)
+@pytest.mark.parametrize("labels", ["int64", "int32", "uint8"])
+def test_any_layout_has_the_same_numbers(axes, dtype, rtol, labels) -> None:
+    """The class axis may stand anywhere, labels may be of any integer type, and views count."""
+    objective = ll.Objective(ll.Term("y", ll.losses.CrossEntropy(), axes, classes=4))
+    logits, given = _images(axes, dtype, labels)
+    apart = torch.cat([logits, logits], -1)[..., : logits.shape[-1]]  # not contiguous
+    assert run_lean(objective._plain, apart, given) is not None
+    total, ledger = objective(apart, given)
+    batch = axes.split().index("batch")
+    mask = ll.NamedArray(torch.ones(logits.shape[batch], dtype=torch.bool), ("batch",))
+    expected, full = objective(logits, given, mask=mask)
+    close(total.detach(), expected.detach(), rtol)
+    close(torch.autograd.grad(total, logits)[0], torch.autograd.grad(expected, logits)[0], rtol)
+    close(ledger.pooled, full.pooled, rtol)
+    for mine, theirs in zip(ledger.rows, full.rows, strict=True):
+        assert (mine.count, mine.support, mine.iou) == (theirs.count, theirs.support, theirs.iou)
+        close(mine.contribution, theirs.contribution, rtol)
+
+
+@pytest.mark.parametrize("axes", SHAPES)
+def test_labels_out_of_range_in_images_are_explained(axes) -> None:
+    """Neither PyTorch's form for images nor the one for rows passes over a label."""
+    objective = ll.Objective(ll.Term("y", ll.losses.CrossEntropy(), axes, classes=4))
+    logits, labels = _images(axes, torch.float32)
+    for wrong in (-1, 4, -100):
+        labels.view(-1)[-1] = wrong
+        with pytest.raises(ll.DomainError, match="Labels must be class indices from 0"):
+            objective(logits, labels)
+
+
+@pytest.mark.parametrize("axes", SHAPES)
+def test_probabilities_in_images_are_not_logits(axes) -> None:
+    """The first row is looked at along the class axis, wherever that is."""
+    objective = ll.Objective(ll.Term("y", ll.losses.CrossEntropy(), axes, classes=4))
+    logits, labels = _images(axes, torch.float32)
+    with pytest.raises(ll.DomainError, match="probabilities where from_logits=True"):
+        objective(torch.softmax(logits, axes.split().index("class")), labels)
+
+
 def test_ledgers_of_both_engines_add_up() -> None:
     """An epoch may mix steps of both engines."""
     objective = _objective()
@@ -98,3 +156,12 @@ def test_a_wrong_lean_engine_would_be_seen(monkeypatch) -> None:
     monkeypatch.setattr(np, "bincount", lambda x, _weights=None, n=0: bincount(x, None, n) * 1.0)
     with pytest.raises((AssertionError, ValueError)):
         test_same_numbers_as_the_reference(torch.float64, 1e-12, 1.0)
+
+
+def test_a_wrong_place_of_the_classes_would_be_seen(monkeypatch) -> None:
+    """The comparison fails for an engine that takes the first class for every label."""
+    monkeypatch.setattr(np, "take_along_axis", lambda x, _labels, axis: np.take(x, [0], axis=axis))
+    with pytest.raises((AssertionError, ValueError)):
+        test_any_layout_has_the_same_numbers(
+            "batch height width class", torch.float64, 1e-12, "int64"
+        )

@@ -24,6 +24,7 @@ from lossledger.term import Term
 
 # No label can be this one: torch's own default would silently ignore −100.
 _IGNORE_NOTHING = -(2**63)
+_LABELS = ("torch.int64", "torch.int32", "torch.uint8")
 _SCALAR = Frame((), ())
 _ZERO = np.float64(0.0)
 
@@ -33,6 +34,7 @@ class LeanPlan:
     """What is decided once for a term: that it is plain enough, and how its ledger looks."""
 
     term: Term
+    axis: int
     rank: int
     classes: int | None
     weight: float
@@ -46,10 +48,10 @@ def lean_plan(term: Term) -> LeanPlan | None:
     plain_weight = isinstance(term.loss_weight, int | float) and term.class_weight is None
     if not (plain_loss and plain_mean and plain_weight):
         return None
-    # torch has the class axis second; one row axis is the case where overhead matters.
-    if len(term.axes) != 2 or term.axes[1] != "class" or term.rows is not None or term.keys:
+    if len(term.axes) < 2 or term.rows is not None or term.keys:
         return None
-    return LeanPlan(term, len(term.axes), term.class_count, float(term.loss_weight))
+    axis, rank = term.axes.index("class"), len(term.axes)
+    return LeanPlan(term, axis, rank, term.class_count, float(term.loss_weight))
 
 
 def run_lean(plan: LeanPlan, outputs: Tree, targets: Tree) -> Result | None:
@@ -61,18 +63,17 @@ def run_lean(plan: LeanPlan, outputs: Tree, targets: Tree) -> Result | None:
         return None
     if not _fits(torch, plan, outputs, targets):
         return None
-    if _probable(outputs.detach().numpy()):
+    if _probable(outputs.detach().numpy(), plan.axis):
         return None  # perhaps probabilities: the reference engine looks closer
-    log_p = torch.log_softmax(outputs, 1)
+    log_p = torch.log_softmax(outputs, plan.axis)
+    labels = targets if targets.dtype is torch.int64 else targets.long()
     try:
-        value = torch.nn.functional.nll_loss(
-            log_p, targets, None, None, _IGNORE_NOTHING, None, "mean"
-        )
+        value = _mean(torch, plan, log_p, labels)
     except IndexError:
         return None  # a label out of range: the reference engine explains it
-    account, cells = _book(plan, log_p.detach().numpy(), targets.numpy())
+    account, cells = _book(plan, log_p.detach().numpy(), labels.numpy())
     weight = plan.weight
-    statistic = SumStatistic(account.numerator.sum(), targets.shape[0])
+    statistic = SumStatistic(account.numerator.sum(), targets.numel())
     pooled = Pool(plan.term, _SCALAR, statistic, 0, ())
     return Result(value if weight == 1 else value * weight, account, cells, pooled)
 
@@ -84,11 +85,13 @@ def _alone(given: Tree, name: str | None) -> Tree:
 
 def _fits(torch: Any, plan: LeanPlan, outputs: Array, targets: Array) -> bool:
     shape = outputs.shape
-    if len(shape) != plan.rank or targets.shape != shape[:1] or targets.dtype is not torch.int64:
+    if len(shape) != plan.rank or targets.shape != shape[: plan.axis] + shape[plan.axis + 1 :]:
+        return False
+    if str(targets.dtype) not in _LABELS:
         return False
     if outputs.dtype is not torch.float32 and outputs.dtype is not torch.float64:
         return False
-    if not (outputs.is_cpu and targets.is_cpu) or plan.classes not in (None, shape[1]):
+    if not (outputs.is_cpu and targets.is_cpu) or plan.classes not in (None, shape[plan.axis]):
         return False
     if torch.compiler.is_compiling() or 0 in shape:
         return False
@@ -96,17 +99,35 @@ def _fits(torch: Any, plan: LeanPlan, outputs: Array, targets: Array) -> bool:
     return wrapped(outputs) is False
 
 
-def _probable(logits: Any) -> bool:
+def _mean(torch: Any, plan: LeanPlan, log_p: Array, labels: Array) -> Array:
+    """Return the mean of −log p at the labels; torch wants the class axis second."""
+    if plan.axis == plan.rank - 1 != 1:
+        log_p, labels = log_p.reshape(-1, log_p.shape[-1]), labels.reshape(-1)
+    elif plan.axis != 1:
+        log_p = log_p.movedim(plan.axis, 1)
+    return torch.nn.functional.nll_loss(log_p, labels, None, None, _IGNORE_NOTHING, None, "mean")
+
+
+def _probable(logits: Any, axis: int) -> bool:
     """Whether the first row may be a distribution; its first number alone says no, mostly."""
-    return bool(0 < logits.item(0) < 1 and abs(logits[0].sum() - 1) < 1e-2)
+    if not 0 < logits.item(0) < 1:
+        return False
+    row = np.moveaxis(logits, axis, -1)[(0,) * (logits.ndim - 1)]
+    return bool(abs(row.sum() - 1) < 1e-2)
 
 
 def _book(plan: LeanPlan, log_p: Any, labels: Any) -> tuple[Account, CellNames]:
     """Sum by class in float64, and count decisions, on the host."""
-    rows, classes = log_p.shape
-    numerator = 0.0 - np.bincount(labels, log_p[np.arange(rows), labels], classes)
+    axis, classes = plan.axis, log_p.shape[plan.axis]
+    predicted = log_p.argmax(axis).ravel()
+    if log_p.ndim > 2:
+        taken = np.take_along_axis(log_p, np.expand_dims(labels, axis), axis).ravel()
+        labels = labels.ravel()
+    else:  # the same, in half the time for a small batch
+        taken = (log_p if axis else log_p.T)[np.arange(labels.size), labels]
+    rows = labels.size
+    numerator = 0.0 - np.bincount(labels, taken, classes)
     count = np.bincount(labels, None, classes)
-    predicted = log_p.argmax(1)
     right = np.bincount(labels[predicted == labels], None, classes)
     contribution = numerator * (plan.weight / rows)
     booked = Account(
