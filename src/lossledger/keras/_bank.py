@@ -15,6 +15,7 @@ from lossledger.keras._evaluate import host
 from lossledger.keras._layout import HEAD, LAYOUTS, Layout, pack, unpack
 from lossledger.keras._logs import Logs, logs_of
 from lossledger.keras._private import in_symbolic_scope, outside_graph, uncompiled
+from lossledger.keras._steps import MOST, Steps
 from lossledger.ledger import Ledger
 from lossledger.term import Term
 
@@ -44,6 +45,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self._current: Layout | None = None
         self._kept_logs: dict[int, Logs] = {}
         self._read_logs = uncompiled(self._find_logs)
+        self._steps = Steps(self.terms, self._live)
 
     @property
     def variables(self) -> list[Any]:
@@ -52,12 +54,14 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
 
     def reset_state(self) -> None:
         """Forget the steps; loss weights stay."""
+        self._steps.clear()
         for variable in (*self._sums, *self._same):
             variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
 
     def close(self) -> None:
         """Give up the sums and the logs: nothing is booked any more."""
         self._sums, self._same, self._current, self.attachment = (), (), None, None
+        self._steps.clear()
 
     def allocate(self, size: int, same: int, wide: str) -> None:
         """Make the variables, in pairs of 32-bit floats where there are no others."""
@@ -76,10 +80,13 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         """
         xp = library_of(like)
         wide = xp.wide(like)
+        if xp.name == "torch" and wide == "float64" and like.is_cpu:
+            self._keep_step(ledger, live, training=training)
+            return
 
         def tail(layout: Layout) -> Any:
             self._make_room(layout, wide)
-            return self._tail(layout, training)
+            return self._tail(layout, 1, int(training))
 
         packed = pack(xp, ledger, tuple(self.terms.values()), self._live, like, tail)
         self._current = self._layouts[self._index(packed.layout)]
@@ -96,12 +103,39 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         if packed.same is not None:
             self._keep(xp, packed.same, fresh)
 
+    def _keep_step(self, ledger: Ledger, live: Array | None, *, training: bool) -> None:
+        """Keep a step's ledger as it is: nothing is compiled, and everything is on the host."""
+        if live is None or float(live):
+            self._steps.add(ledger, training=training)
+        if len(self._steps) >= MOST:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Add the steps that were kept to the sums."""
+        if not len(self._steps):
+            return
+        xp = library_of(keras.ops.zeros(()))
+        for found in self._steps.take(xp):
+            self._make_room(found.layout, "float64")
+            tail = self._tail(found.layout, found.steps, found.training)
+            self._current = self._layouts[self._index(found.layout)]
+            held = self._sums[0].value
+            fresh = held[-HEAD] == 0
+            vector = np.concatenate([found.vector, tail])
+            self._sums[0].assign(held + xp.asarray(vector, "float64", held))
+            if found.same.size:
+                self._keep(xp, xp.asarray(found.same, "float64", held), fresh)
+
     def result(self) -> dict[str, Any]:
         """Return the numbers for the logs by name; nothing before the first step."""
         found: dict[str, Any] = self._read_logs()
         return found
 
     def _find_logs(self) -> dict[str, Any]:
+        running = self._steps.logs()
+        if running and not self.log_classes:
+            return running
+        self._add_up()
         if not self._sums or self._current is None:
             return {}
         held = [v.value for v in self._sums]
@@ -114,6 +148,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the logs, as far as they are known."""
+        self._add_up()
         return () if self._current is None else self._logs(self._current).names
 
     def read(self) -> tuple[Ledger, bool] | None:
@@ -122,6 +157,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         Raises:
             MatchError: If steps of several kinds were mixed.
         """
+        self._add_up()
         if not self._sums:
             return None
         vector = self._host()
@@ -171,11 +207,11 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
     def _same_capacity(self) -> int:
         return int(self._same[0].shape[0]) if self._same else 0
 
-    def _tail(self, layout: Layout, training: bool) -> Any:
-        """Return what follows a step's sums, up to the length of the variables."""
+    def _tail(self, layout: Layout, steps: int, training: int) -> Any:
+        """Return what follows the sums of steps, up to the length of the variables."""
         tail = np.zeros(self._capacity + HEAD - layout.size)
-        tail[-HEAD], tail[-HEAD + 1] = 1.0, float(training)
-        tail[-LAYOUTS - 1 + self._index(layout)] = 1.0
+        tail[-HEAD], tail[-HEAD + 1] = steps, training
+        tail[-LAYOUTS - 1 + self._index(layout)] = steps
         return tail
 
     def _index(self, layout: Layout) -> int:

@@ -126,6 +126,7 @@ class Evaluator:
     adds: bool
     whole: tuple[Any, list[tuple[int, ...]]] | None = field(default=None)
     _ready: Objective | None = field(default=None)
+    _numbers: dict[str, float] | None = field(default=None)
 
     def __call__(self, y: Tree, y_pred: Tree, sample_weight: Tree) -> tuple[Array, Ledger]:
         """Return (total, ledger) of a batch."""
@@ -179,7 +180,8 @@ class Evaluator:
 
     def _live(self) -> Objective:
         """Return the objective with the variables' values: in JAX those of this trace."""
-        if self._ready is None or keras.backend.backend() == "jax":
+        numbers = _numbers(self.weights)
+        if self._ready is None or numbers != self._numbers or keras.backend.backend() == "jax":
             own = [_resolved(r) for r in self.objective.regularizers]
             bare = Objective(
                 *self.objective.terms,
@@ -187,7 +189,8 @@ class Evaluator:
                 skip=self.objective.skip,
                 output_names=self.objective.output_names,
             )
-            self._ready = with_weights(bare, {n: v.value for n, v in self.weights.items()})
+            weights = numbers or {name: v.value for name, v in self.weights.items()}
+            self._ready, self._numbers = with_weights(bare, weights), numbers
         return self._ready
 
     def _parameters(self) -> list[Array] | None:
@@ -210,6 +213,14 @@ class Evaluator:
         if xp.name == "torch" and library_of(_high(ledger.summed)) is not xp:
             kept = xp.to_numpy(kept)  # the lean engine books in NumPy
         return total + added, replace(ledger, regularizers=rows, summed=ledger.summed + kept)
+
+
+def _numbers(weights: LossWeights) -> dict[str, float] | None:
+    """Return loss weights that can be read now at no cost: a term with a number runs leaner."""
+    values = {name: v.value for name, v in weights.items()}
+    if keras.backend.backend() != "torch" or not all(v.is_cpu for v in values.values()):
+        return None
+    return {name: float(v) for name, v in values.items()}
 
 
 def _high(number: Any) -> Any:

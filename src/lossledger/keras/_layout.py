@@ -147,6 +147,17 @@ def pack(
         like: Says where the vectors are.
         tail: Gives what follows the sums, in NumPy.
     """
+    layout, sums, same = opened(xp, ledger, terms, live)
+    wide = xp.wide(like)
+    fixed = [xp.reshape(xp.astype(x, wide), (-1,)) for x in same]
+    vectors = _vectors(xp, [*sums, tail(layout)], like)
+    return Packed(layout, vectors, xp.concat(fixed, 0) if fixed else None)
+
+
+def opened(
+    xp: ArrayLibrary, ledger: Ledger, terms: Sequence[Term], live: Set[str]
+) -> tuple[Layout, list[Any], list[Any]]:
+    """Return a ledger's layout, the sums in its order, and what must not change."""
     books: list[BookForm] = []
     sums: list[Any] = []
     same: list[Any] = []
@@ -166,10 +177,7 @@ def pack(
         tuple(_shape(x) for x in same),
     )
     sums += [] if status is None else [_bits(xp, status)]
-    wide = xp.wide(like)
-    fixed = [xp.reshape(xp.astype(x, wide), (-1,)) for x in same]
-    vectors = _vectors(xp, [*sums, tail(layout)], like)
-    return Packed(layout, vectors, xp.concat(fixed, 0) if fixed else None)
+    return layout, sums, same
 
 
 def _vectors(xp: ArrayLibrary, sums: list[Any], like: Array) -> tuple[Array, ...]:
