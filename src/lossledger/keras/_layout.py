@@ -38,6 +38,7 @@ LAYOUTS = 8
 HEAD = 3 + LAYOUTS
 """Steps, steps of training, which kind of steps they were, and a place that stays 0."""
 _ADDITIVE = (SumStatistic, ChannelStatistic, SharesStatistic)
+_HOST = (np.ndarray, np.generic, float, int)
 _TWO_30 = float(1 << 30)
 _LOW_BITS = 1 << 12
 
@@ -277,7 +278,7 @@ def _plain(x: Any) -> Any:
 
 
 def _on_host(x: Any) -> bool:
-    return isinstance(x, int | float | np.ndarray | np.generic)
+    return isinstance(x, _HOST)
 
 
 def _shape(x: Any) -> tuple[int, ...]:
@@ -289,7 +290,7 @@ def _is_whole(xp: ArrayLibrary, x: Any) -> bool:
     if isinstance(x, Limbs):
         return xp.is_integer(x.low)
     if _on_host(x):
-        return not np.issubdtype(np.asarray(x).dtype, np.floating)
+        return x.dtype.kind != "f" if hasattr(x, "dtype") else isinstance(x, int)
     return xp.is_integer(x)
 
 

@@ -91,4 +91,4 @@ def _summed(run: Sequence[tuple[Layout, list[Any], list[Any], bool]]) -> Summed:
 def _flat(arrays: list[Any]) -> Any:
     if not arrays:
         return np.zeros(0)
-    return np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in arrays])
+    return np.concatenate([np.asarray(x, np.float64).ravel() for x in arrays])
