@@ -229,7 +229,7 @@ def test_counts_beyond_float32():
     model.train_on_batch(x, y)
     assert ll.keras.read_ledger(model) is not None  # eager steps are added up now
     bank = model._lossledger
-    sums = [np.zeros(v.shape, v.dtype) for v in bank.variables[:-2]]
+    sums = [np.zeros(v.shape, v.dtype) for v in bank.variables[:1]]
     at = bank._current.starts()[3]  # the count of class a
     sums[0][at] = 2.0**24
     for variable, zero in zip(bank.variables, sums, strict=False):

@@ -13,6 +13,8 @@ from lossledger._typing import Array, Callable, Sequence
 
 # float32 bins stop growing at 2^24; blocks of this length are summed first.
 _BLOCK = 1 << 14
+# Up to this many elements a compiled comparison with every place costs less than a scatter.
+_SMALL = 1 << 13
 
 
 @cache
@@ -29,7 +31,13 @@ def _math(jax: Any) -> dict[str, Any]:
     def scatter(x: Array, index: Array, n: int) -> Array:
         return jnp.zeros(n, x.dtype).at[index].add(x)
 
+    def small(x: Array, size: int) -> bool:
+        return isinstance(x, jax.core.Tracer) and size <= _SMALL
+
     def bin_sum(x: Array, index: Array, n: int) -> Array:
+        if small(x, x.shape[0] * n):
+            chosen = jnp.where(index[:, None] == jnp.arange(n), x[:, None], 0)
+            return jnp.sum(chosen, axis=0, dtype=x.dtype)
         blocks = -(-x.shape[0] // _BLOCK)
         if blocks <= 1 or x.dtype != jnp.float32:
             return scatter(x, index, n)
@@ -41,6 +49,12 @@ def _math(jax: Any) -> dict[str, Any]:
     def bin_max(x: Array, index: Array, n: int) -> Array:
         return jnp.full(n, -jnp.inf, x.dtype).at[index].max(x)
 
+    def take_along(x: Array, index: Array, axis: int) -> Array:
+        if index.shape[axis] != 1 or not small(x, x.size):
+            return jnp.take_along_axis(x, index, axis=axis)
+        places = jax.lax.broadcasted_iota(index.dtype, x.shape, axis)
+        return jnp.sum(jnp.where(places == index, x, 0), axis=axis, keepdims=True)
+
     return {
         "softplus": jax.nn.softplus,
         "sigmoid": jax.nn.sigmoid,
@@ -51,6 +65,7 @@ def _math(jax: Any) -> dict[str, Any]:
         "cumsum": lambda x, axis: jnp.cumsum(x, axis=axis),
         "bin_sum": bin_sum,
         "bin_max": bin_max,
+        "take_along": take_along,
         "take": lambda x, index: jnp.take(x, index, axis=0, mode="clip"),
     }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is put on a model, and taken from it: its loss, its metric, its ledgers."""
 
+from math import prod
 from typing import Any
 
 import keras
@@ -103,7 +104,8 @@ class Attachment:
                 return total
             _, ledger = self.evaluate(y, _apart(y_pred), sample_weight)
         live = sample_weight.numbers[1] if isinstance(sample_weight, WindowPart) else None
-        self.bank.update(ledger, total, training=bool(training), live=live)
+        largest = _largest(y, y_pred)
+        self.bank.update(ledger, total, training=bool(training), live=live, largest=largest)
         return total
 
     def make_train_function(self, force: bool = False) -> Any:
@@ -163,6 +165,15 @@ class Attachment:
 def forget_steps(model: Any) -> None:
     """Let Keras compile its steps again: those that exist have the old loss in them."""
     model.train_function = model.test_function = None
+
+
+def _largest(*trees: Tree) -> int | None:
+    """Return the most elements that an array has; None if a length is not known."""
+    found = [tuple(getattr(x, "shape", ())) for x in keras.tree.flatten(trees)]
+    shapes: list[tuple[int | None, ...]] = found
+    if any(n is None for shape in shapes for n in shape):
+        return None
+    return max(prod(n or 0 for n in shape) for shape in shapes)
 
 
 def _names(metric: Any) -> list[str]:

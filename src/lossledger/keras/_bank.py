@@ -7,17 +7,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from lossledger._array import ArrayLibrary, library_of
+from lossledger._array import library_of
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Mapping, Sequence
-from lossledger.engines import Limbs
-from lossledger.keras._evaluate import host
+from lossledger.keras._held import Held
 from lossledger.keras._layout import HEAD, LAYOUTS, Layout, pack, unpack
 from lossledger.keras._logs import Logs, logs_of
-from lossledger.keras._private import in_symbolic_scope, outside_graph, uncompiled
+from lossledger.keras._private import in_symbolic_scope, uncompiled
 from lossledger.keras._steps import MOST, Steps
 from lossledger.ledger import Ledger
 from lossledger.term import Term
+
+_EXACT = 1 << 24
 
 
 class Bank(keras.metrics.Metric):  # type: ignore[misc]
@@ -39,8 +40,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         self.attachment: Any = None
         self._live = frozenset(weights)
         self._weights = tuple(weights.values())
-        self._sums: tuple[Any, ...] = ()
-        self._same: tuple[Any, ...] = ()
+        self._held: Held | None = None
         self._layouts: tuple[Layout, ...] = ()
         self._current: Layout | None = None
         self._kept_logs: dict[int, Logs] = {}
@@ -49,31 +49,42 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
 
     @property
     def variables(self) -> list[Any]:
-        """Return the sums, what must not change, and the loss weights."""
-        return [*self._sums, *self._same, *self._weights]
+        """Return the sums and the loss weights."""
+        held = [] if self._held is None else [self._held.variable]
+        return [*held, *self._weights]
 
     def reset_state(self) -> None:
         """Forget the steps; loss weights stay."""
         self._steps.clear()
-        for variable in (*self._sums, *self._same):
-            variable.assign(keras.ops.zeros(variable.shape, dtype=variable.dtype))
+        if self._held is not None:
+            self._held.reset()
 
     def close(self) -> None:
         """Give up the sums and the logs: nothing is booked any more."""
-        self._sums, self._same, self._current, self.attachment = (), (), None, None
+        self._held, self._current, self.attachment = None, None, None
         self._steps.clear()
 
     def allocate(self, size: int, same: int, wide: str) -> None:
-        """Make the variables, in pairs of 32-bit floats where there are no others."""
-        names = ("sums",) if wide == "float64" else ("sums", "low")
-        with outside_graph():
-            self._sums = tuple(_variable(name, size + HEAD, wide) for name in names)
-            self._same = (_variable("same", same, wide),) if same else ()
+        """Make the variable, with pairs of 32-bit floats where there are no others."""
+        self._held = Held(size, same, wide)
 
     def update(
-        self, ledger: Ledger, like: Array, *, training: bool, live: Array | None = None
+        self,
+        ledger: Ledger,
+        like: Array,
+        *,
+        training: bool,
+        live: Array | None = None,
+        largest: int | None = None,
     ) -> None:
         """Add a step's ledger; nothing, where `live` is 0.
+
+        Args:
+            ledger: Of the step.
+            like: Says where the sums are.
+            training: Whether the step trains.
+            live: 0 for a step that is to be left out.
+            largest: Most elements that an array of the step has, if that is known.
 
         Raises:
             MatchError: If it needs more room than there is, in a step that cannot make it.
@@ -88,20 +99,15 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             self._make_room(layout, wide)
             return self._tail(layout, 1, int(training))
 
-        packed = pack(xp, ledger, tuple(self.terms.values()), self._live, like, tail)
+        # Even pairs of elements are counted exactly by a 32-bit float then.
+        small = largest is not None and largest**2 <= _EXACT
+        terms = tuple(self.terms.values())
+        packed = pack(xp, ledger, terms, self._live, like, tail, small=small)
         self._current = self._layouts[self._index(packed.layout)]
         steps = packed.vectors
         if live is not None:
             steps = tuple(step * xp.astype(live, xp.dtype(step)) for step in steps)
-        fresh = self._sums[0].value[-HEAD] == 0
-        if len(steps) == 1:
-            self._sums[0].assign(self._sums[0].value + steps[0])
-        else:
-            added = Limbs(*(v.value for v in self._sums)) + Limbs(*steps)
-            self._sums[0].assign(added.high)
-            self._sums[1].assign(added.low)
-        if packed.same is not None:
-            self._keep(xp, packed.same, fresh)
+        self._room.add(xp, steps, packed.same)
 
     def _keep_step(self, ledger: Ledger, live: Array | None, *, training: bool) -> None:
         """Keep a step's ledger as it is: nothing is compiled, and everything is on the host."""
@@ -119,12 +125,11 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             self._make_room(found.layout, "float64")
             tail = self._tail(found.layout, found.steps, found.training)
             self._current = self._layouts[self._index(found.layout)]
-            held = self._sums[0].value
-            fresh = held[-HEAD] == 0
             vector = np.concatenate([found.vector, tail])
-            self._sums[0].assign(held + xp.asarray(vector, "float64", held))
-            if found.same.size:
-                self._keep(xp, xp.asarray(found.same, "float64", held), fresh)
+            held = self._room.variable.value
+            steps = (xp.asarray(vector, "float64", held),)
+            same = xp.asarray(found.same, "float64", held) if found.same.size else None
+            self._room.add(xp, steps, same)
 
     def result(self) -> dict[str, Any]:
         """Return the numbers for the logs by name; nothing before the first step."""
@@ -136,14 +141,12 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         if running and not self.log_classes:
             return running
         self._add_up()
-        if not self._sums or self._current is None:
+        if self._held is None or self._current is None:
             return {}
-        held = [v.value for v in self._sums]
-        layout = self._current
+        layout, vector = self._current, self._held.vector()
         # A compiled step that is not traced again leaves `current` as an evaluation left it.
-        if keras.backend.backend() != "torch" and not tracing(held[0]):
-            layout = self._known(self._host()) or layout
-        vector = held[0] if len(held) == 1 else held[0] + held[1]
+        if keras.backend.backend() != "torch" and not tracing(vector):
+            layout = self._known(self._held.on_host()[0]) or layout
         return self._logs(layout).read(library_of(vector), vector)
 
     def names(self) -> tuple[str, ...]:
@@ -158,19 +161,14 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             MatchError: If steps of several kinds were mixed.
         """
         self._add_up()
-        if not self._sums:
+        if self._held is None:
             return None
-        vector = self._host()
+        vector, same = self._held.on_host()
         layout = self._known(vector)
         if layout is None:
             return None
-        same = [host(v).astype(np.float64) for v in self._same]
-        ledger = unpack(layout, vector, same[0] if same else np.zeros(0), self.terms)
+        ledger = unpack(layout, vector, same, self.terms)
         return ledger, bool(vector[-HEAD + 1] > 0)
-
-    def _host(self) -> Any:
-        found = [host(v).astype(np.float64) for v in self._sums]
-        return sum(found[1:], found[0])
 
     def _known(self, vector: Any) -> Layout | None:
         """Return of which kind the steps were."""
@@ -187,29 +185,26 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
 
     def _make_room(self, layout: Layout, wide: str) -> None:
         size, same = layout.size, layout.same_size
-        known = bool(self._sums)
-        if known and self._capacity >= size and (not same or self._same_capacity >= same):
+        held = self._held
+        if held is not None and held.capacity >= size and held.same_capacity >= same:
             return
-        if known or (keras.backend.backend() == "jax" and not in_symbolic_scope()):
+        if held is not None or (keras.backend.backend() == "jax" and not in_symbolic_scope()):
             raise MatchError(
                 "The rows of a ledger must be known before a compiled step",
-                f"Found {size} sums where there is room for {self._capacity if known else 0}",
+                f"Found {size} sums where there is room for {0 if held is None else held.capacity}",
                 "The model is not built by Keras' `fit`, or its outputs changed since",
                 "Name the classes in every term (classes=...), and compile again",
             )
         self.allocate(size, same, wide)
 
     @property
-    def _capacity(self) -> int:
-        return int(self._sums[0].shape[0]) - HEAD
-
-    @property
-    def _same_capacity(self) -> int:
-        return int(self._same[0].shape[0]) if self._same else 0
+    def _room(self) -> Held:
+        assert self._held is not None  # noqa: S101 - `_make_room` comes before
+        return self._held
 
     def _tail(self, layout: Layout, steps: int, training: int) -> Any:
         """Return what follows the sums of steps, up to the length of the variables."""
-        tail = np.zeros(self._capacity + HEAD - layout.size)
+        tail = np.zeros(self._room.capacity + HEAD - layout.size)
         tail[-HEAD], tail[-HEAD + 1] = steps, training
         tail[-LAYOUTS - 1 + self._index(layout)] = steps
         return tail
@@ -225,15 +220,6 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
                 )
             self._layouts = (*self._layouts, layout)
         return self._layouts.index(layout)
-
-    def _keep(self, xp: ArrayLibrary, same: Array, fresh: Array) -> None:
-        """Hold what must not change: NaN where it did."""
-        held = self._same[0].value
-        missing = int(held.shape[0]) - int(same.shape[0])
-        if missing:
-            same = xp.concat([same, xp.zeros((missing,), xp.dtype(same), same)], 0)
-        kept = xp.where(held == same, same, xp.full_like(same, float("nan")))
-        self._same[0].assign(xp.where(fresh, same, kept))
 
     def _logs(self, layout: Layout) -> Logs:
         known = self._kept_logs.get(id(layout))  # to hash a layout takes longer than to read it
@@ -251,10 +237,3 @@ def tracing(value: Any) -> bool:
         return not sys.modules["tensorflow"].executing_eagerly()
     compiling: bool = sys.modules["torch"].compiler.is_compiling()
     return compiling
-
-
-def _variable(name: str, size: int, wide: str) -> Any:
-    return keras.Variable(
-        initializer="zeros", shape=(size,), dtype=wide, trainable=False, autocast=False,
-        name=f"lossledger_{name}",
-    )  # fmt: skip

@@ -137,6 +137,8 @@ def pack(
     live: Set[str],
     like: Array,
     tail: Callable[[Layout], Any],
+    *,
+    small: bool = False,
 ) -> Packed:
     """Write a step's ledger as vectors beside an array.
 
@@ -147,11 +149,12 @@ def pack(
         live: Names of terms whose loss weight is a variable.
         like: Says where the vectors are.
         tail: Gives what follows the sums, in NumPy.
+        small: Whether a 32-bit float holds every count of the step.
     """
     layout, sums, same = opened(xp, ledger, terms, live)
     wide = xp.wide(like)
     fixed = [xp.reshape(xp.astype(x, wide), (-1,)) for x in same]
-    vectors = _vectors(xp, [*sums, tail(layout)], like)
+    vectors = _vectors(xp, [*sums, tail(layout)], like, small)
     return Packed(layout, vectors, xp.concat(fixed, 0) if fixed else None)
 
 
@@ -181,26 +184,26 @@ def opened(
     return layout, sums, same
 
 
-def _vectors(xp: ArrayLibrary, sums: list[Any], like: Array) -> tuple[Array, ...]:
-    """Join sums into one vector, or a pair; neighbors known on the host are joined there."""
+def _vectors(xp: ArrayLibrary, sums: list[Any], like: Array, small: bool) -> tuple[Array, ...]:
+    """Join sums into one vector, or a pair."""
     wide = xp.wide(like)
-    pieces: list[tuple[Array, ...]] = []
+    if wide == "float64":
+        return (_joined(xp, sums, like),)
+    pairs = [_pair(xp, x, small) for x in sums]
+    return tuple(_joined(xp, list(each), like) for each in zip(*pairs, strict=True))
+
+
+def _joined(xp: ArrayLibrary, sums: list[Any], like: Array) -> Array:
+    """Join numbers into one vector; neighbors known on the host are joined there."""
+    wide = xp.wide(like)
+    pieces: list[Array] = []
     for here, group in groupby(sums, _on_host):
         if here:
-            known = np.concatenate([np.ravel(np.asarray(x, np.float64)) for x in group])
-            pieces.append(_known(xp, known, wide, like))
-        elif wide == "float64":
-            pieces += [(xp.reshape(xp.astype(x, wide), (-1,)),) for x in group]
+            known = np.concatenate([np.ravel(np.asarray(x, wide)) for x in group])
+            pieces.append(xp.asarray(known, wide, like))
         else:
-            pieces += [_pair(xp, x) for x in group]
-    return tuple(xp.concat(list(each), 0) for each in zip(*pieces, strict=True))
-
-
-def _known(xp: ArrayLibrary, known: Any, wide: str, like: Array) -> tuple[Array, ...]:
-    if wide == "float64":
-        return (xp.asarray(known, wide, like),)
-    high = known.astype(np.float32)
-    return xp.asarray(high, wide, like), xp.asarray((known - high).astype(wide), wide, like)
+            pieces += [xp.reshape(xp.astype(x, wide), (-1,)) for x in group]
+    return xp.concat(pieces, 0)
 
 
 def unpack(layout: Layout, vector: Any, same: Any, terms: Mapping[str, Term]) -> Ledger:
@@ -295,9 +298,9 @@ def _is_whole(xp: ArrayLibrary, x: Any) -> bool:
 
 
 def _bits(xp: ArrayLibrary, status: Array) -> Array:
-    """Return which rules were broken, one place each."""
+    """Return which rules were broken, one place each, as floats."""
     powers = xp.asarray([1 << i for i in range(BITS)], "int32", status)
-    return (xp.reshape(xp.astype(status, "int32"), (1,)) // powers) % 2
+    return xp.astype((xp.reshape(xp.astype(status, "int32"), (1,)) // powers) % 2, "float32")
 
 
 def _status(layout: Layout, vector: Any) -> Any:
@@ -307,15 +310,23 @@ def _status(layout: Layout, vector: Any) -> Any:
     return np.asarray(sum(1 << i for i in range(BITS) if vector[at + i] > 0), np.int64)
 
 
-def _pair(xp: ArrayLibrary, x: Any) -> tuple[Array, Array]:
-    """Write a sum as two 32-bit floats that add up to it exactly, flat."""
+def _pair(xp: ArrayLibrary, x: Any, small: bool) -> tuple[Array, Array]:
+    """Write a sum as two 32-bit floats that add up to it exactly; the second may be NumPy's 0."""
+    if _on_host(x):
+        high = np.asarray(x, np.float32)
+        return high, np.asarray(x, np.float64) - high
     if not isinstance(x, Limbs):
-        x = Limbs(x * 0, x) if xp.is_integer(x) else Limbs(x, x * 0)
-    high, low = (xp.reshape(part, (-1,)) for part in (x.high, x.low))
-    if not xp.is_integer(low):
-        return high, low
-    upper, rest = low // _LOW_BITS, low % _LOW_BITS
-    parts = [(high, _TWO_30), (upper, float(_LOW_BITS)), (rest, 1.0)]
+        x = Limbs(np.zeros(_shape(x), np.int32), x) if xp.is_integer(x) else Limbs(x, _zeros(x))
+    if not xp.is_integer(x.low):
+        return x.high, x.low
+    if small:
+        return xp.astype(x.low, "float32"), _zeros(x.low)
+    upper, rest = x.low // _LOW_BITS, x.low % _LOW_BITS
+    parts = [(x.high, _TWO_30), (upper, float(_LOW_BITS)), (rest, 1.0)]
     wide = [xp.astype(part, "float32") * unit for part, unit in parts]
     added = Limbs(wide[0], wide[0] * 0) + Limbs(wide[1], wide[2])
     return added.high, added.low
+
+
+def _zeros(like: Array) -> Any:
+    return np.zeros(tuple(like.shape), np.float32)
