@@ -12,11 +12,13 @@ class Entry:
         module: The module whose `workload(name, quick)` builds it.
         gib: Memory it needs, in GiB, the hungriest competitor included.
         optional: Runs only if its name is given.
+        backend: Keras' backend, for a module that is a program of its own.
     """
 
     module: str
     gib: float = 2.0
     optional: bool = False
+    backend: str | None = None
 
 
 ENTRIES = {
@@ -35,6 +37,9 @@ ENTRIES = {
     "W6-conv-two": Entry("splitting"),
     "W6-mlp-one": Entry("splitting"),
     "W6-mlp-two": Entry("splitting"),
+    "W7-jax": Entry("keras_steps", backend="jax"),
+    "W7-torch": Entry("keras_steps", backend="torch"),
+    "W7-tensorflow": Entry("keras_steps", backend="tensorflow"),
 }
 
 

@@ -107,13 +107,16 @@ def run(
     print(name, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "result.json")
-        command = [sys.executable, str(HERE / "worker.py"), name, "--out", str(out)]
+        entry = ENTRIES[name]
+        program = "worker.py" if entry.backend is None else f"{entry.module}.py"
+        command = [sys.executable, str(HERE / program), name, "--out", str(out)]
         command += ["--threads", str(options.threads)]
         command += ["--quick"] if options.quick else []
         command += ["--cpu-time"] if options.cpu_time else []
         command += [] if options.rounds is None else ["--rounds", str(options.rounds)]
         # A first call is the first only if no earlier run left its compiled code behind.
         own = environment | {"TORCHINDUCTOR_CACHE_DIR": str(Path(folder, "inductor"))}
+        own |= {} if entry.backend is None else {"KERAS_BACKEND": entry.backend}
         done = subprocess.run(command, env=own, check=False)
         if done.returncode:
             print(f"{name} failed with status {done.returncode}", file=sys.stderr)

@@ -13,6 +13,8 @@ HEADS = ("", "median", "IQR", "/ lossledger", "/ floor", "first call", "memory",
 
 def render(result: Row) -> str:
     """Return the section of one workload."""
+    if "text" in result:
+        return f"### {result['name']}: {result['title']}\n\n{result['text']}"
     unit = 1e3 if ours(result)["median_seconds"] >= 1e-3 else 1e6
     lines = [f"### {result['name']}: {result['title']}", "", heading(result, unit), ""]
     lines += aligned([HEADS, *(cells(row, result, unit) for row in result["rows"])])

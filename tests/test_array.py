@@ -207,3 +207,37 @@ def test_map_rows(name: str) -> None:
     close(xp.to_numpy(xp.map_rows(lambda r: xp.sum(r * r), x)), (POSITIVE**2).sum(1), 1e-15)
     close(xp.to_numpy(xp.map_rows(lambda r: r * xp.max(r), x)), POSITIVE * POSITIVE.max(1)[:, None])
     assert tuple(xp.map_rows(lambda r: xp.sum(r), x[:0, ...]).shape) == (0,)
+
+
+@pytest.mark.parametrize("rows", [5, 3000])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32"])
+def test_compiled_jax_takes_and_adds_as_it_does_eagerly(rows, dtype) -> None:
+    """A small compiled step compares with every place, a large one scatters: one number."""
+    xp = library_of(jnp.zeros(1))
+    rng = np.random.default_rng(5)
+    x = jnp.asarray(rng.integers(-50, 50, (rows, 4)), dtype=dtype)
+    index = jnp.asarray(rng.integers(0, 4, rows))
+    take = lambda x: xp.take_along(x, index[:, None], -1)  # noqa: E731 - one use
+    add = lambda x: xp.bin_sum(x[:, 0], index, 4)  # noqa: E731 - one use
+    for f in (take, add):
+        compiled, eager = jax.jit(f)(x), f(x)
+        assert compiled.dtype == eager.dtype == x.dtype
+        assert compiled.shape == eager.shape
+        np.testing.assert_array_equal(compiled, eager)
+    chosen = np.asarray(x)[np.arange(rows), np.asarray(index)]
+    np.testing.assert_array_equal(np.ravel(jax.jit(take)(x)), chosen)
+    by_place = [np.asarray(x)[np.asarray(index) == i, 0].sum() for i in range(4)]
+    np.testing.assert_array_equal(jax.jit(add)(x), by_place)
+
+
+def test_compiled_jax_takes_beside_infinities() -> None:
+    """What is not taken does not count: no 0 · ∞ in the number or its gradient."""
+    xp = library_of(jnp.zeros(1))
+    x = jnp.asarray([[1.0, -np.inf], [np.nan, 2.0]])
+    index = jnp.asarray([[0], [1]])
+
+    def total(x):
+        return jnp.sum(xp.take_along(x, index, 1))
+
+    assert float(jax.jit(total)(x)) == 3.0
+    np.testing.assert_array_equal(jax.jit(jax.grad(total))(x), [[1.0, 0.0], [0.0, 1.0]])

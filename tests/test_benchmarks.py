@@ -56,6 +56,31 @@ def test_quick_run_agrees_and_prints_numbers(tmp_path):
     assert "Goal: at most 2.5 times torch eager. Measured: " in done.stdout
 
 
+def test_steps_of_keras(tmp_path):
+    """W7: everyone minimises the same loss, and has a row with its ratio."""
+    done = bench("--quick", "--only", "W7-torch", "--json", tmp_path / "found.json")
+    assert done.returncode == 0, done.stderr[-6000:]
+    (workload,) = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))["workloads"]
+    assert [row["goal"] for row in workload["rows"]] == [None, 1.03, 1.03, None, 1.15, 1.15]
+    assert all(row["median_seconds"] > 0 for row in workload["rows"])
+    table = table_of(done.stdout, "W7-torch")
+    assert [float(table[row["name"]][1]) for row in workload["rows"][::3]] == [1.0, 1.0]
+    assert len(table) == 6
+
+
+def test_steps_of_keras_twin():
+    """Who reports another loss than Keras is found, and nothing is timed."""
+    code = (
+        f"import sys\nsys.path.insert(0, {str(RUN.parent)!r})\n"
+        "from keras_steps import PLAIN, compare\n"
+        "compare({PLAIN: 2.0, 'same': 2.00001})\nprint('same')\n"
+        "compare({PLAIN: 2.0, 'a sum': 64.0})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["same"]
+    assert "a sum is no competitor: its loss is 64.0, not 2.0" in done.stderr
+
+
 def test_unknown_workload_is_refused():
     """A name that no workload begins with is an error that lists the names."""
     done = bench("--only", "W9")

@@ -52,8 +52,9 @@ def _math(jax: Any) -> dict[str, Any]:
     def take_along(x: Array, index: Array, axis: int) -> Array:
         if index.shape[axis] != 1 or not small(x, x.size):
             return jnp.take_along_axis(x, index, axis=axis)
-        places = jax.lax.broadcasted_iota(index.dtype, x.shape, axis)
-        return jnp.sum(jnp.where(places == index, x, 0), axis=axis, keepdims=True)
+        places = jax.lax.broadcasted_iota(index.dtype, x.shape, axis % x.ndim)
+        chosen = jnp.where(places == index, x, 0)
+        return jnp.sum(chosen, axis=axis, dtype=x.dtype, keepdims=True)
 
     return {
         "softplus": jax.nn.softplus,
