@@ -29,7 +29,7 @@ from keras_traps import (
     two,
 )
 
-from lossledger.explanation.model._lints import lints
+from lossledger.explanation.model.lints import lints
 
 # Keras 3.15 converts PyTorch's tensors in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

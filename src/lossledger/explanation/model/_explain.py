@@ -17,7 +17,6 @@ from lossledger.explanation.model._classes import class_rows, decided, hidden
 from lossledger.explanation.model._conventions import elsewhere, value_under
 from lossledger.explanation.model._guard import unchanged
 from lossledger.explanation.model._inner import inner_of
-from lossledger.explanation.model._lints import lints
 from lossledger.explanation.model._own import explain_own, is_own
 from lossledger.explanation.model._pieces import Made, piece_of
 from lossledger.explanation.model._presets import preset_of
@@ -26,6 +25,7 @@ from lossledger.explanation.model._read import read
 from lossledger.explanation.model._reading import LossReading, Reading
 from lossledger.explanation.model._reported import reported
 from lossledger.explanation.model._terms import with_extras
+from lossledger.explanation.model.lints import lints
 from lossledger.ledger import Ledger, Row
 from lossledger.presets._keras_base import AbstractKeras
 
