@@ -3,18 +3,16 @@
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 
-from lossledger._typing import Mapping, Sequence, Tree
+from lossledger._typing import Sequence
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Piece
 from lossledger.explanation.criterion._explain import explain_objective
 from lossledger.explanation.model._pieces import agrees
 from lossledger.explanation.model._reading import LossReading
-from lossledger.explanation.model._terms import hosted, named, plain
+from lossledger.explanation.model._terms import hosted, named, plain, tensors
 from lossledger.frames import NamedArray
-from lossledger.keras._loss import Loss
 from lossledger.ledger import Ledger, Row
 from lossledger.objective import Objective
 from lossledger.term import Term
@@ -22,7 +20,7 @@ from lossledger.term import Term
 
 def is_own(loss: LossReading) -> bool:
     """Whether a loss is made of terms."""
-    return isinstance(loss.loss, Loss)
+    return bool(loss.terms)
 
 
 def told_of(loss: LossReading, classes: Sequence[str] | None) -> Explanation | None:
@@ -82,7 +80,7 @@ def _explained(losses: Sequence[LossReading], classes: Sequence[str] | None) -> 
     }
     placed = {kind: hosted(objective, tree) for kind, tree in given.items()}
     if placed["outputs"] is given["outputs"]:  # a user's function takes the backend's arrays
-        placed = {kind: _tensors(tree) for kind, tree in given.items()}
+        placed = {kind: tensors(tree) for kind, tree in given.items()}
     return explain_objective(
         objective,
         placed["outputs"],
@@ -97,11 +95,3 @@ def _named(loss: LossReading, classes: Sequence[str] | None) -> Objective:
     mine: Objective = loss.loss.objective
     fit = classes is not None and np.shape(loss.outputs)[-1:] == (len(classes),)
     return named(mine, loss.outputs, classes) if fit else mine
-
-
-def _tensors(tree: Tree) -> Tree:
-    if isinstance(tree, NamedArray):
-        return NamedArray(_tensors(tree.array), tree.axes)
-    if isinstance(tree, Mapping):
-        return {name: _tensors(each) for name, each in tree.items()}
-    return None if tree is None else keras.ops.convert_to_tensor(tree)

@@ -3,6 +3,7 @@
 
 from lossledger.explanation._parts import Note
 from lossledger.explanation.model._reading import Reading
+from lossledger.explanation.model._term_readings import by_term
 from lossledger.explanation.model.lints import _compile, _losses, _masks, _weights
 
 
@@ -19,9 +20,9 @@ def lints(reading: Reading) -> tuple[Note, ...]:
     found: list[Note] = []
     for of_model in (*_compile.PER_MODEL, *_losses.PER_MODEL):
         found += of_model(reading)
-    for loss in reading.losses:
+    for loss in (each for whole in reading.losses for each in by_term(whole)):
         if not (hasattr(loss.outputs, "shape") and hasattr(loss.targets, "shape")):
-            continue  # a loss of nested outputs, whose axes mean what its author says
+            continue  # a loss of nested outputs, whose axes mean what its author says, or of none
         for of_loss in (*_weights.PER_LOSS, *_losses.PER_LOSS):
             found += of_loss(loss)
         for by_backend in (
