@@ -108,8 +108,9 @@ def class_weights() -> None:
         says(found["class-weight-not-divided"], wrong, right)
     assert "validation" in of_fit["class-weight-not-divided"].found
     assert "validation" not in of_term["class-weight-not-divided"].found
-    divided = ll.Term("out", ll.losses.CrossEntropy(), "batch class")
-    assert notes(plain(divided, units=3), ROWS, LABELS, class_weight=CLASS_WEIGHT) == {}
+    divided = plain(ll.Term("out", ll.losses.CrossEntropy(), "batch class"), units=3)
+    for labels in (LABELS, LABELS[:, None]):  # a column of labels is the same labels
+        assert notes(divided, ROWS, labels, class_weight=CLASS_WEIGHT) == {}
 
 
 def as_passed() -> None:

@@ -15,6 +15,7 @@ from lossledger._array import is_array
 from lossledger._errors import MatchError, ReductionError
 from lossledger._typing import Mapping, Tree
 from lossledger.keras._bank import Bank
+from lossledger.keras._columns import fitted
 from lossledger.keras._evaluate import Evaluator
 from lossledger.keras._match import (
     names_of,
@@ -141,13 +142,9 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
         for own in rows:
             y = _at(self.y, own)
             weights = weights_by_term(objective, _at(self._weights(), own), y, names)
-            parts.append(
-                objective.count(
-                    targets_by_name(objective, y, names),
-                    sample_weight=weights,
-                    shapes={n: (len(own), *s) for n, s in self._shapes.items()},
-                )
-            )
+            shapes = {n: (len(own), *s) for n, s in self._shapes.items()}
+            goals = fitted(objective, shapes, targets_by_name(objective, y, names))
+            parts.append(objective.count(goals, sample_weight=weights, shapes=shapes))
         leaves: list[Any] = []
         self.evaluate.whole = flatten(sum(parts), leaves), [np.shape(leaf) for leaf in leaves]
         return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])

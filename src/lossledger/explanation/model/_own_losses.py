@@ -13,6 +13,7 @@ from lossledger.explanation.model._pieces import agrees
 from lossledger.explanation.model._reading import LossReading
 from lossledger.explanation.model._terms import hosted, named, plain, tensors
 from lossledger.frames import NamedArray
+from lossledger.keras._columns import fitted
 from lossledger.ledger import Ledger, Row
 from lossledger.objective import Objective
 from lossledger.term import Term
@@ -71,10 +72,12 @@ def _explained(losses: Sequence[LossReading], classes: Sequence[str] | None) -> 
             if loss.mask is not None:
                 mask[name] = NamedArray(loss.mask, term.axes[: loss.mask.ndim])
     objective = Objective(*terms)
-    goals = {t.target for t in terms if t.target is not None}
+    wants = {t.target for t in terms if t.target is not None}
+    goals = {x.output: x.targets for x in losses if x.output in wants}
+    shapes = {x.output: np.shape(x.outputs) for x in losses}
     given = {
         "outputs": {x.output: x.outputs for x in losses},
-        "targets": {x.output: x.targets for x in losses if x.output in goals} or None,
+        "targets": fitted(objective, shapes, goals) or None,
         "sample_weight": {x.output: x.sample_weight for x in losses if x.sample_weight is not None},
         "mask": mask,
     }

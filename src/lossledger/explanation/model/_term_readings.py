@@ -17,6 +17,7 @@ from lossledger.explanation.model._formulas import MEANS, WEIGHTED_MEAN, wide
 from lossledger.explanation.model._reading import LossReading
 from lossledger.explanation.model._terms import plain, tensors
 from lossledger.frames import NamedArray
+from lossledger.keras._columns import fitted
 from lossledger.keras._evaluate import Matched
 from lossledger.losses import Elementwise, FromSums
 from lossledger.objective import Objective, match
@@ -96,11 +97,13 @@ def _read(loss: LossReading, term: Term) -> LossReading:
     weights = {"sample_weight": loss.sample_weight}
     if loss.mask is not None:
         weights["mask"] = NamedArray(loss.mask, term.axes[: np.ndim(loss.mask)])
-    flow = _flow(loss, term, loss.targets, weights)
+    shapes = {term.outputs[0]: np.shape(loss.outputs)}
+    targets = fitted(Objective(term), shapes, loss.targets)
+    flow = _flow(loss, term, targets, weights)
     seen = None if flow is None else _seen(flow, loss.sample_weight)
     if flow is None or seen is None:
         return own
-    every = _flow(loss, term, loss.targets, {})  # what has no weight is left out of the other's
+    every = _flow(loss, term, targets, {})  # what has no weight is left out of the other's
     whole = None if every is None else _given(every)
     if whole is None and loss.mask is not None:
         return own
