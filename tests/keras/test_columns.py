@@ -52,7 +52,7 @@ def test_columns_of_labels_in_compile():
 
 @pytest.mark.parametrize("column", [False, True])
 def test_numbers_for_one_channel(column):
-    """(batch,) and (batch, 1) targets for (batch, 1) outputs: Keras' number, never all against all."""
+    """(batch,) and (batch, 1) targets for (batch, 1) outputs: Keras' number, not all on all."""
     x, y, _ = labeled(classes=2)
     given = (y[:, None] if column else y).astype("float32")
     model = linear(classes=1)
