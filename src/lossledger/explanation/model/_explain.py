@@ -89,11 +89,7 @@ def _explained(
         for x, preset, m, t in each_told
     ]
     rows = tuple(row for each in seen for row in each.rows)
-    known = [
-        Known(x, preset, s.ledger is not None)
-        for x, preset, s in zip(reading.losses, presets, seen, strict=True)
-    ]
-    ledger, without = ledger_of(reading, known, classes)
+    ledger, without = ledger_of(reading, _known(reading, presets, seen), classes)
     reasons = [
         *(m.undecided for _, _, m, t in each_told if m.undecided and t is None),
         *(u for s in seen for u in s.undecided),
@@ -209,6 +205,14 @@ def _seen(
     if preset is None and all(row.kind == "values" for row in rows):
         reasons = []
     return _Seen(rows, None, reasons, decisions)
+
+
+def _known(
+    reading: Reading, presets: Sequence[AbstractKeras | None], seen: Sequence[_Seen]
+) -> list[Known]:
+    """Return each loss with what is known of it."""
+    every = zip(reading.losses, presets, seen, strict=True)
+    return [Known(loss, preset, s.ledger is not None) for loss, preset, s in every]
 
 
 def _unknown(loss: LossReading) -> str:
