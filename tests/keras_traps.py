@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras_reader import read
 
-from lossledger.explanation.model._lints import lints
+from lossledger.explanation.model.lints import lints
 
 L = keras.losses
 BACKEND = keras.backend.backend()

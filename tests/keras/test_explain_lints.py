@@ -230,7 +230,7 @@ def test_class_weights_by_argmax() -> None:
 def test_every_rule_has_its_row() -> None:
     """The page of traps has a row, and the changelog counts, every rule there is."""
     root = Path(__file__).parents[2]
-    code = sorted((root / "src/lossledger/explanation/model").glob("_lints*.py"))
+    code = sorted((root / "src/lossledger/explanation/model").glob("lints/*.py"))
     rules = {r for f in code for r in re.findall(r'Note\(\s*"([\w-]+)"', f.read_text("utf-8"))}
     page = (root / "docs/keras-traps.md").read_text("utf-8")
     assert set(re.findall(r"^\| `([\w-]+)` \|", page, re.MULTILINE)) == rules

@@ -29,7 +29,8 @@ from keras_traps import (
     two,
 )
 
-from lossledger.explanation.model._lints import lints
+import lossledger as ll
+from lossledger.explanation.model.lints import lints
 
 # Keras 3.15 converts PyTorch's tensors in a way that NumPy 2 warns about.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -112,6 +113,20 @@ def test_schedule_runs_ahead(every: int) -> None:
     assert ("schedule-runs-ahead" in rules) == (every == 2)
     if every == 2:
         assert "step 1, 0; that of step 0 is 1" in rules["schedule-runs-ahead"].found
+
+
+@pytest.mark.parametrize("decay", [0.1, None])
+@pytest.mark.parametrize("penalty", [keras.regularizers.L2(0.05), None])
+def test_weight_decay_twice(decay: Any, penalty: Any) -> None:
+    """Weight decay and a penalty of squares: 1 - lr·λ - lr·2·l2·w in one step; else one of both."""
+    layer = keras.layers.Dense(1, kernel_initializer="ones", kernel_regularizer=penalty)
+    model = keras.Sequential([keras.Input((2,)), layer])
+    compiled(model, loss="mse", optimizer=keras.optimizers.SGD(1.0, weight_decay=decay))
+    data = 0 * ROWS, 0 * GOALS[:, None]
+    rules = {note.rule for note in ll.explain(model, *data).notes}
+    model.train_on_batch(*data)
+    near(float(host(layer.kernel)[0, 0]), 1 - 0.1 * (decay is not None) - 0.1 * bool(penalty))
+    assert ("weight-decay-twice" in rules) == (decay is not None and penalty is not None)
 
 
 def test_metric_loses_the_mask() -> None:

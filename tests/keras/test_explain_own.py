@@ -245,15 +245,33 @@ def test_terms_as_keras_losses() -> None:
 
 
 def test_terms_beside_keras_losses() -> None:
-    """One head has terms, the other a loss of Keras: they add up, without one ledger of both."""
+    """One head has terms, the other a loss of Keras: one ledger has both, each output's rows."""
     x, y = steps()
-    model = classifier({"tag": ll.keras.Loss(TAG), "price": "mse"})
-    found = ll.explain(model, x, y)
+    model = classifier({"tag": ll.keras.Loss(TAG), "price": "mse"}, {"tag": 0.5, "price": 3.0})
+    weight = {"tag": np.arange(4.0), "price": np.ones((4, 5))}
+    found = ll.explain(model, x, y, sample_weight=weight, classes=CLASSES)
     assert found.deviation <= MOST
-    assert [p.denominator for p in found.pieces] == [18.0, 18.0]
-    assert found.ledger is None
-    tag = _tag_first(found)[0]
+    assert [p.denominator for p in _tag_first(found)] == [1 * 3 + 5 * 2 + 5 * 3, 18.0]
+    tag, price = _tag_first(found)
     assert sum(r.contribution for r in found.rows) == pytest.approx(tag.contribution)
+    own = {r.term: r.contribution for r in found.ledger.by("term")}
+    assert own["tag entropy"] == pytest.approx(tag.contribution, rel=1e-6)
+    assert own["price"] == pytest.approx(price.contribution, rel=1e-6)
+    assert found.ledger.total == pytest.approx(found.total, rel=1e-6)
+    assert {r.cls for r in found.ledger.rows if r.output == "tag"} == {*CLASSES}
+    assert not found.undecided
+    # Twin: without the other head's loss weight it is another total.
+    assert abs(found.ledger.total - own["price"] * 2 / 3 - found.total) > 1e3 * MOST
+
+
+def test_terms_beside_an_unknown_loss() -> None:
+    """A loss that is neither Keras' nor made of terms leaves no ledger, and is named."""
+    x, y = steps()
+    own = lambda t, o: ops.mean(ops.square(o - t), -1)  # noqa: E731 - a function without a name
+    found = ll.explain(classifier({"tag": ll.keras.Loss(TAG), "price": own}), x, y)
+    assert found.deviation <= MOST
+    assert found.ledger is None
+    assert [u for u in found.undecided if "One ledger of all losses" in u and "`price`" in u]
 
 
 class Draws(layers.Layer):

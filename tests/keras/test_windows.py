@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from keras_runs import (
+    BACKEND,
     JIT,
     assert_near,
     brier,
@@ -103,3 +104,57 @@ def test_windows_need_a_model_that_accumulates():
         ll.keras.Windows(compiled(brier(), steps=None), x, y)
     with pytest.raises(ll.MatchError, match="gradient_accumulation_steps=4 and windows of 1"):
         compiled(brier()).fit(x, y, verbose=0)
+
+
+def two_heads():
+    """Return a model of two outputs whose optimizer accumulates and changes nothing."""
+    keras.utils.set_random_seed(0)
+    entry = keras.Input((4,))
+    model = keras.Model(entry, [keras.layers.Dense(3, name=name)(entry) for name in "ab"])
+    terms = [
+        ll.Term(name, ll.losses.CrossEntropy(), "batch class", classes=3, name=f"ce_{name}")
+        for name in "ab"
+    ]
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=4)
+    hits = [[keras.metrics.SparseCategoricalAccuracy(name="hits")] for _ in "ab"]
+    weighted = [[keras.metrics.SparseCategoricalAccuracy(name="weighted")] for _ in "ab"]
+    # TensorFlow's XLA compiles each shape of a part for some ten seconds, its graphs in three.
+    given = {"metrics": hits, "weighted_metrics": weighted, "jit_compile": BACKEND == "jax"}
+    ll.keras.compile(model, ll.Objective(*terms), optimizer, **given)
+    return model
+
+
+def test_metrics_and_epochs_of_windows():
+    """Metrics count each sample once with its weight; an epoch that splits a window is an error."""
+    x, y, weight = labeled(10)  # a window of 8, and one of 2 in 4 parts: two of them do not count
+    model = two_heads()
+    data = ll.keras.Windows(model, x, [y, y], weight, batch_size=2, shuffle=False)
+    logs = model.fit(data, verbose=0, shuffle=False).history
+    values = weights_of(model)
+    for name, kernel, bias in (("a", *values[:2]), ("b", *values[2:4])):
+        hits = (x @ kernel + bias).argmax(-1) == y
+        assert_near(logs[f"{name}_hits"][0], hits.mean(), f"hits of {name}", 1e-6)
+        wanted = (hits * weight).sum() / weight.sum()
+        assert_near(logs[f"{name}_weighted"][0], wanted, f"weighted hits of {name}", 1e-6)
+    twice = np.concatenate([hits, hits[8:9], hits[8:9]]).mean()  # twin: what fills the window
+    assert abs(twice - hits.mean()) > 1e-3
+    assert_near(model.ledger.to_dict()["wholes"], 2.0, "windows", 1e-6)
+    model.fit(data, verbose=0, shuffle=False, steps_per_epoch=4, epochs=2)
+    assert_near(model.ledger.to_dict()["wholes"], 1.0, "windows of half a pass", 1e-6)
+    with pytest.raises(ll.MatchError, match=r"Found 1\.5 windows of 4.*multiple of 4"):
+        model.fit(data, verbose=0, shuffle=False, steps_per_epoch=5)
+
+
+def test_a_pass_keeps_its_order():
+    """Samples change places between passes alone: an epoch may end within one."""
+    x, y, _ = labeled(16)
+    data = ll.keras.Windows(compiled(brier()), x, y, batch_size=2, seed=0)
+    passes = []
+    for _ in range(2):
+        own = []
+        for index in range(len(data)):
+            own += [row.tolist() for row in data[index][0]]
+            data.on_epoch_end()
+        assert sorted(own) == sorted(x.tolist())
+        passes.append(own)
+    assert passes[0] != passes[1]

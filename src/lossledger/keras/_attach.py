@@ -10,7 +10,7 @@ from lossledger._errors import MatchError
 from lossledger._typing import Array, Callable, Tree
 from lossledger.keras._bank import Bank, tracing
 from lossledger.keras._evaluate import Evaluator
-from lossledger.keras._part import WindowPart, check_window
+from lossledger.keras._part import WindowPart, check_whole, check_window
 from lossledger.keras._private import (
     attach_metric,
     in_symbolic_scope,
@@ -35,6 +35,10 @@ class Attachment:
         bank: Where its ledgers are added up.
         minimised: Whether the objective is the loss; otherwise it runs beside the model's own.
         holds: Whether the model is still compiled with what was attached.
+
+    Attributes:
+        ended: Whether windows have come to the end of an epoch since a ledger was read.
+        ledgers: Those of the last epoch and the last evaluation, by their names on the model.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Attachment:
         self._own = {name: getattr(model, name) for name in methods}
         self._on_instance = {name for name in methods if name in vars(model)}
         self._inside = False
+        self.ended = False
         self.ledgers: dict[str, Ledger] = {}
 
     def put(self, name: str) -> None:
@@ -119,13 +124,26 @@ class Attachment:
     def compute_metrics(
         self, x: Tree, y: Tree, y_pred: Tree, sample_weight: Tree = None
     ) -> dict[str, Any]:
-        """Return the logs of a step: its ledger is not read."""
+        """Return the logs of a step: its ledger is not read.
+
+        Metrics get the weights of a part of a window, and nothing of a part that does not count.
+        """
+        part = sample_weight if isinstance(sample_weight, WindowPart) else None
+        given = sample_weight if part is None else part.sample_weight
+        held = [] if part is None else [(v, keras.ops.copy(v.value)) for v in self._counts()]
         self._inside = True
         try:
-            found: dict[str, Any] = self._own["compute_metrics"](x, y, y_pred, sample_weight)
+            found: dict[str, Any] = self._own["compute_metrics"](x, y, y_pred, given)
+            for variable, before in held:
+                live = part.numbers[1] > 0  # type: ignore[union-attr]  # held: there is a part
+                variable.assign(keras.ops.where(live, variable.value, before))
         finally:
             self._inside = False
         return found
+
+    def _counts(self) -> list[Any]:
+        """Return what the compiled metrics count in."""
+        return [v for m in self.model.metrics if m is not self.bank for v in m.variables]
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Return the logs; at the end of an epoch or an evaluation, keep its ledger."""
@@ -140,6 +158,9 @@ class Attachment:
         read = self.bank.read()
         if read is not None:
             ledger, training = read
+            if training and self.ended:
+                check_whole(self.model, ledger)
+            self.ended = False
             name = "ledger" if training else "val_ledger"
             self.ledgers[name] = ledger
             setattr(self.model, name, ledger)

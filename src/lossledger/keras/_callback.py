@@ -25,7 +25,7 @@ class LedgerCallback(keras.callbacks.Callback):  # type: ignore[misc]
     What is minimised does not change: no gradient flows through the terms. They see the same
     outputs, targets, masks and sample weights, in the same pass. While `fit` or `evaluate` runs
     the logs have a number for each term, and after each epoch the model has `ledger` and
-    `val_ledger`.
+    `val_ledger`. What it has of one run stays until the next of its kind.
 
     Args:
         parts: An objective, or the terms of one.
@@ -77,6 +77,8 @@ class LedgerCallback(keras.callbacks.Callback):  # type: ignore[misc]
             wide = library_of(keras.ops.zeros(())).wide(None)
             bank.allocate(*room(self.objective, _shapes(self.objective, model)), wide)
         bank.attachment = attachment
+        if self._attachment is not None and self._attachment.model is model:
+            attachment.ledgers = dict(self._attachment.ledgers)
         attachment.put(_BANK)
         self._attachment = attachment
 
@@ -93,6 +95,10 @@ class LedgerCallback(keras.callbacks.Callback):  # type: ignore[misc]
         """Likewise, if the evaluation stood alone."""
         if not self._fitting:
             self._take()
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        """Likewise: a prediction has no ledger."""
+        self._take()
 
     def _take(self) -> None:
         if self._attachment is not None:

@@ -35,7 +35,9 @@ def compile(  # noqa: A001, PLR0913 - Keras' name, and its arguments
 
     `fit` minimises the objective's total plus the model's own `losses` (weight and activity
     regularizers, `add_loss`), each once a step. Outputs and targets are matched by the names of
-    the output layers. Masks that layers left on the outputs, and sample weights, reach the terms.
+    the output layers; targets may have a last axis of length 1 too many or too few, such as labels
+    of shape (batch, 1), and nothing else is reshaped. Masks that layers left on the outputs, and
+    sample weights, reach the terms.
     Afterwards the model has
 
     - `model.ledger` and `model.val_ledger`: of the last epoch and the last evaluation;

@@ -13,6 +13,7 @@ from lossledger._array import is_array, library_of
 from lossledger._errors import MatchError
 from lossledger._typing import Array, Tree
 from lossledger.engines import growing
+from lossledger.keras._columns import fitted, shapes_of
 from lossledger.keras._match import (
     masks_of,
     names_of,
@@ -173,7 +174,7 @@ class Evaluator:
         outputs = outputs_by_name(objective, y_pred, names)
         return Matched(
             outputs,
-            targets_by_name(objective, y, names),
+            fitted(objective, shapes_of(objective, outputs), targets_by_name(objective, y, names)),
             masks_of(objective, outputs),
             weights_by_term(objective, sample_weight, y, names),
         )

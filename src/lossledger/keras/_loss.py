@@ -7,6 +7,7 @@ import keras
 
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array, Mapping
+from lossledger.keras._columns import fitted, shapes_of
 from lossledger.keras._evaluate import LossWeights, with_weights
 from lossledger.keras._match import masks_of
 from lossledger.keras._plain import objective_from_dict, objective_to_dict
@@ -22,7 +23,8 @@ class Loss(keras.losses.Loss):  # type: ignore[misc]
 
     It divides by what its terms say, on every backend and under `fit`: a `(B,)` sample weight
     weighs samples, whatever the axes of the values, and a mask that layers left on the output
-    removes elements.
+    removes elements. Targets may have a last axis of length 1 too many or too few, such as labels
+    of shape (batch, 1); nothing else is reshaped.
 
     Args:
         terms: Terms that read one output, all the same one; its name means nothing here.
@@ -47,9 +49,9 @@ class Loss(keras.losses.Loss):  # type: ignore[misc]
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Array:
         """Return the sum of the terms; differentiable in `y_pred`."""
-        total, _ = self.objective(
-            y_pred, y_true, mask=masks_of(self.objective, y_pred), sample_weight=sample_weight
-        )
+        mine = self.objective
+        goals = fitted(mine, shapes_of(mine, y_pred), y_true)
+        total, _ = mine(y_pred, goals, mask=masks_of(mine, y_pred), sample_weight=sample_weight)
         return total
 
     def get_config(self) -> dict[str, Any]:

@@ -67,12 +67,17 @@ def weights_by_term(objective: Objective, sample_weight: Tree, targets: Tree, na
 def masks_of(objective: Objective, outputs: Tree) -> dict[str, Any] | None:
     """Return the masks that layers left on the outputs, by term; None if there is none."""
     reads = list(dict.fromkeys(name for term in objective.terms for name in term.outputs))
-    places = objective.output_names if len(objective.output_names) == _length(outputs) else reads
-    found = {n: m for n, o in _items(outputs, places) if (m := mask_of(o)) is not None}
+    found = {n: m for n, o in items_of(objective, outputs, reads) if (m := mask_of(o)) is not None}
     if not found:
         return None
     masks = {term.name: _mask(term, found) for term in objective.terms}
     return {name: mask for name, mask in masks.items() if mask is not None} or None
+
+
+def items_of(objective: Objective, tree: Tree, names: Sequence[str]) -> list[tuple[str, Any]]:
+    """Return arrays with their names: those of a list are all outputs', or `names` in order."""
+    places = objective.output_names if len(objective.output_names) == _length(tree) else names
+    return _items(tree, places)
 
 
 def _mask(term: Term, found: Mapping[str, Array]) -> NamedArray | None:

@@ -4,14 +4,20 @@
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lossledger._array import library_of
 from lossledger._errors import MatchError
 from lossledger._typing import Array
+from lossledger.ledger import Ledger
 from lossledger.ledger._tree import rebuild
 from lossledger.splitting import Whole
 
 HEAD = 3
 """The factor of the part, whether it is one, and its share of the window's samples."""
+
+_ROUNDING = 1e-3
+"""More than shares in float32 are off, and less than a share of one sample in a thousand."""
 
 
 class WindowPart(NamedTuple):
@@ -65,3 +71,22 @@ def check_window(model: Any, sample_weight: Any, training: bool) -> None:
             "Pass fit(ll.keras.Windows(model, x, y, batch_size=...)), made after the model was "
             "compiled",
         )
+
+
+def check_whole(model: Any, ledger: Ledger) -> None:
+    """Require that an epoch was one of whole windows.
+
+    Raises:
+        MatchError: If not: its ledger has a part of a window, whose update comes later.
+    """
+    count = float(np.asarray(ledger.to_dict()["wholes"]))
+    if abs(count - round(count)) <= _ROUNDING:
+        return
+    steps = accumulation_steps(model)
+    raise MatchError(
+        "An epoch of windows must end with a window",
+        f"Found {count:.4g} windows of {steps} micro-batches",
+        f"`steps_per_epoch` is not a multiple of {steps}: a window lies in two epochs, and its "
+        "update and its ledger in different ones",
+        f"Pass steps_per_epoch as a multiple of {steps}, or leave it out",
+    )

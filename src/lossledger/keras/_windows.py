@@ -14,7 +14,9 @@ import numpy as np
 from lossledger._array import is_array
 from lossledger._errors import MatchError, ReductionError
 from lossledger._typing import Mapping, Tree
+from lossledger.keras._attach import Attachment
 from lossledger.keras._bank import Bank
+from lossledger.keras._columns import fitted
 from lossledger.keras._evaluate import Evaluator
 from lossledger.keras._match import (
     names_of,
@@ -44,13 +46,16 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
         y: Targets, likewise.
         sample_weight: Weights of the samples, in any form that `fit` takes.
         batch_size: Samples in one micro-batch.
-        shuffle: Whether the samples change places before every epoch; `fit` must get
-            shuffle=False, which would mix the parts of different windows.
+        shuffle: Whether the samples change places before every pass through the data; `fit`
+            must get shuffle=False, which would mix the parts of different windows.
         seed: Of the shuffle.
 
+    With `steps_per_epoch`, a multiple of the window's micro-batches, a pass may take several
+    epochs. Metrics see the weights of the samples, and each sample once.
+
     Raises:
-        MatchError: If the model was compiled otherwise, its optimizer does not accumulate, or
-            `fit` asks for the parts in another order.
+        MatchError: If the model was compiled otherwise, its optimizer does not accumulate,
+            `fit` asks for the parts in another order, or an epoch ends within a window.
         ReductionError: If a term needs two passes.
     """
 
@@ -67,7 +72,8 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
     ) -> None:
         """Check the terms, and count nothing yet."""
         super().__init__()
-        self.evaluate = _evaluator_of(model)
+        self._attachment = _attachment_of(model)
+        self.evaluate = self._attachment.evaluate
         self.steps = _steps_of(model)
         _check_terms(self.evaluate)
         self.x, self.y, self.sample_weight = x, y, sample_weight
@@ -78,7 +84,7 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
         self._shapes = self._output_shapes(model)
         self._whole: tuple[int, Any] = (-1, None)
         self._last = -1
-        self.on_epoch_end()
+        self._mix()
 
     @property
     def num_batches(self) -> int:
@@ -90,7 +96,11 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
         return self.num_batches
 
     def on_epoch_end(self) -> None:
-        """Shuffle for the next epoch."""
+        """Let the model check that its epoch was one of whole windows."""
+        self._attachment.ended = True
+
+    def _mix(self) -> None:
+        """Shuffle for the next pass: never within one, whose windows were counted."""
         if self.shuffle:
             self._order = self._random.permutation(self.samples)
         self._whole = (-1, None)
@@ -112,7 +122,7 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
         return _at(self.x, mine), _at(self.y, mine), part
 
     def _check_order(self, index: int) -> None:
-        """Require that parts come one after the other; every epoch begins with the first."""
+        """Require that parts come one after the other; every pass begins with the first."""
         if index not in (0, self._last + 1):
             raise MatchError(
                 "The parts of a window must come one after the other",
@@ -120,6 +130,8 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
                 "`fit` shuffles the order of batches unless it is told not to",
                 "Pass fit(windows, shuffle=False); Windows shuffles the samples by itself",
             )
+        if index == 0 and self._last > 0:
+            self._mix()
         self._last = index
 
     def _rows(self, window: int) -> list[Any]:
@@ -141,13 +153,9 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
         for own in rows:
             y = _at(self.y, own)
             weights = weights_by_term(objective, _at(self._weights(), own), y, names)
-            parts.append(
-                objective.count(
-                    targets_by_name(objective, y, names),
-                    sample_weight=weights,
-                    shapes={n: (len(own), *s) for n, s in self._shapes.items()},
-                )
-            )
+            shapes = {n: (len(own), *s) for n, s in self._shapes.items()}
+            goals = fitted(objective, shapes, targets_by_name(objective, y, names))
+            parts.append(objective.count(goals, sample_weight=weights, shapes=shapes))
         leaves: list[Any] = []
         self.evaluate.whole = flatten(sum(parts), leaves), [np.shape(leaf) for leaf in leaves]
         return np.concatenate([np.ravel(np.asarray(leaf, np.float64)) for leaf in leaves])
@@ -166,10 +174,14 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]
 
 
 def _at(tree: Tree, rows: Any) -> Tree:
-    return None if tree is None else keras.tree.map_structure(lambda a: np.asarray(a)[rows], tree)
+    """Return some samples; a list as a tuple, as TensorFlow's data sets want it."""
+    if tree is None:
+        return None
+    found = keras.tree.map_structure(lambda a: np.asarray(a)[rows], tree)
+    return tuple(found) if isinstance(found, list) else found
 
 
-def _evaluator_of(model: Any) -> Evaluator:
+def _attachment_of(model: Any) -> Attachment:
     bank = getattr(model, "_lossledger", None)
     if not isinstance(bank, Bank) or bank.attachment is None:
         raise MatchError(
@@ -178,7 +190,7 @@ def _evaluator_of(model: Any) -> Evaluator:
             "It was compiled by Keras, or loaded and not restored",
             "Call ll.keras.compile(model, objective, optimizer=...)",
         )
-    found: Evaluator = bank.attachment.evaluate
+    found: Attachment = bank.attachment
     return found
 
 

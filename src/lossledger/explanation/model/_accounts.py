@@ -26,7 +26,7 @@ def account_of(
     for dtype in ("float64", "float32"):
         try:
             given = arrays_of(loss, dtype)
-            total, ledger = _in(preset, dtype).account(**given, classes=classes)
+            total, ledger = in_dtype(preset, dtype).account(**given, classes=classes)
         except LossLedgerError as error:
             return None, (
                 f"The ledger and the classes of `{loss.spelled}` of `{loss.output}`. {error}"
@@ -67,12 +67,9 @@ def rows_of(ledger: Ledger, loss: LossReading, total: float) -> list[Row]:
 
 def ledger_of(
     reading: Reading, known: Sequence[AbstractKeras], classes: Sequence[str] | None
-) -> Ledger | None:
-    """Return one ledger of all losses and extras; None if two losses share an output."""
+) -> Ledger:
+    """Return one ledger of all losses and extras; each loss has an output of its own."""
     counted = [(x, p) for x, p in zip(reading.losses, known, strict=True) if x.loss_weight]
-    names = [loss.output for loss, _ in counted]
-    if not counted or len(set(names)) < len(names):
-        return None
     given = {loss.output: arrays_of(loss, "float64") for loss, _ in counted}
     named = {
         name: tuple(classes)
@@ -80,7 +77,7 @@ def ledger_of(
         if classes is not None and arrays["outputs"].shape[-1:] == (len(classes),)
     }
     total = presets.total(
-        {loss.output: _in(preset, "float64") for loss, preset in counted},
+        {loss.output: in_dtype(preset, "float64") for loss, preset in counted},
         {loss.output: loss.loss_weight for loss, _ in counted},
         classes=named,
     )
@@ -92,7 +89,7 @@ def ledger_of(
     return replace(ledger, regularizers=extras, summed=ledger.summed + added)
 
 
-def _in(preset: AbstractKeras, dtype: str) -> AbstractKeras:
+def in_dtype(preset: AbstractKeras, dtype: str) -> AbstractKeras:
     """Return the preset computing in another dtype; every preset has this option."""
     settings: dict[str, Any] = {"dtype": dtype}
     return replace(preset, **settings)

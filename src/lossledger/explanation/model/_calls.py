@@ -16,6 +16,7 @@ from lossledger.explanation.model._private import Private
 from lossledger.explanation.model._probe import Call
 from lossledger.explanation.model._reading import LossReading
 from lossledger.explanation.model._spelled import spelled
+from lossledger.keras._loss import Loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,7 @@ def readings(
                 values=host(values),
                 own_mask=host(own_mask),
                 value=number_of(call.value) if weights else math.nan,
+                terms=call.loss.objective.terms if isinstance(call.loss, Loss) else (),
             )
         )
     return tuple(found)

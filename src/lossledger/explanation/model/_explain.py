@@ -12,12 +12,12 @@ from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Piece, Step
 from lossledger.explanation.model import _own_losses
-from lossledger.explanation.model._accounts import account_of, ledger_of, rows_of
+from lossledger.explanation.model._accounts import account_of, rows_of
 from lossledger.explanation.model._classes import class_rows, decided, hidden
 from lossledger.explanation.model._conventions import elsewhere, value_under
 from lossledger.explanation.model._guard import unchanged
 from lossledger.explanation.model._inner import inner_of
-from lossledger.explanation.model._lints import lints
+from lossledger.explanation.model._ledgers import Known, ledger_of
 from lossledger.explanation.model._own import explain_own, is_own
 from lossledger.explanation.model._pieces import Made, piece_of
 from lossledger.explanation.model._presets import preset_of
@@ -25,7 +25,7 @@ from lossledger.explanation.model._private import Private, of_version
 from lossledger.explanation.model._read import read
 from lossledger.explanation.model._reading import LossReading, Reading
 from lossledger.explanation.model._reported import reported
-from lossledger.explanation.model._terms import with_extras
+from lossledger.explanation.model.lints import lints
 from lossledger.ledger import Ledger, Row
 from lossledger.presets._keras_base import AbstractKeras
 
@@ -89,9 +89,11 @@ def _explained(
         for x, preset, m, t in each_told
     ]
     rows = tuple(row for each in seen for row in each.rows)
+    ledger, without = ledger_of(reading, _known(reading, presets, seen), classes)
     reasons = [
         *(m.undecided for _, _, m, t in each_told if m.undecided and t is None),
         *(u for s in seen for u in s.undecided),
+        *without,
     ]
     return Explanation(
         subject=f"Keras model `{reading.model.name}`",
@@ -105,22 +107,9 @@ def _explained(
         elsewhere=elsewhere(reading),
         notes=lints(reading),
         undecided=(*reading.undecided, *reasons),
-        ledger=_ledger(reading, presets, seen, classes),
+        ledger=ledger,
         decisions=tuple(dict.fromkeys(d for each in seen for d in each.decisions)),
     )
-
-
-def _ledger(
-    reading: Reading,
-    presets: Sequence[AbstractKeras | None],
-    seen: Sequence["_Seen"],
-    classes: Sequence[str] | None,
-) -> Ledger | None:
-    """Return the ledger of the whole total; None if a loss is not a known one."""
-    known = [p for p in presets if p is not None]
-    if seen and len(known) == len(seen) and all(each.ledger for each in seen):
-        return ledger_of(reading, known, classes)
-    return with_extras(_own_losses.ledger_of(reading.losses, classes), reading.extras)
 
 
 def _elsewhere(reading: Reading, convention: str) -> Explanation:
@@ -216,6 +205,14 @@ def _seen(
     if preset is None and all(row.kind == "values" for row in rows):
         reasons = []
     return _Seen(rows, None, reasons, decisions)
+
+
+def _known(
+    reading: Reading, presets: Sequence[AbstractKeras | None], seen: Sequence[_Seen]
+) -> list[Known]:
+    """Return each loss with what is known of it."""
+    every = zip(reading.losses, presets, seen, strict=True)
+    return [Known(loss, preset, s.ledger is not None) for loss, preset, s in every]
 
 
 def _unknown(loss: LossReading) -> str:

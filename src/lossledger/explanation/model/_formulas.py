@@ -8,7 +8,6 @@ import numpy as np
 
 from lossledger._typing import Array
 from lossledger.explanation.model._reading import LossReading, Reading
-from lossledger.keras._loss import Loss
 from lossledger.presets._keras_shapes import Shape, same_rank
 
 MEANS = ("sum_over_batch_size", "mean")
@@ -17,9 +16,9 @@ TERMS = "terms"
 
 
 def reduction_of(loss: LossReading) -> str:
-    """Return the name of the loss's reduction; "none" for None, "terms" if it is made of ours."""
-    if isinstance(loss.loss, Loss):
-        return TERMS
+    """Return the name of the loss's reduction; "none" for None, "terms" if Keras has no name."""
+    if loss.terms:
+        return loss.reduction or TERMS
     return str(getattr(loss.loss, "reduction", None) or "none")
 
 

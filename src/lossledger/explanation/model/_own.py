@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from lossledger._errors import MatchError
+from lossledger._errors import DomainError, MatchError, ShapeError
 from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Extra, Piece, Reported
@@ -14,10 +14,14 @@ from lossledger.explanation.criterion._explain import explain_objective
 from lossledger.explanation.model._data import Batch, batch_of, host
 from lossledger.explanation.model._extras import extras_of
 from lossledger.explanation.model._guard import apart, unchanged
+from lossledger.explanation.model._masks import mask_maker
 from lossledger.explanation.model._private import Private
 from lossledger.explanation.model._read import check, settings_of, takes
+from lossledger.explanation.model._refuse import OF_CLASS_WEIGHTS, with_trap
 from lossledger.explanation.model._reported import reported
+from lossledger.explanation.model._term_readings import readings_of
 from lossledger.explanation.model._terms import float_of, hosted, named, plain, with_extras
+from lossledger.explanation.model.lints import lints
 from lossledger.keras._compile import BANK
 from lossledger.keras._evaluate import ADDED, Evaluator, Matched
 from lossledger.keras._loss import ObjectiveLoss
@@ -71,21 +75,24 @@ def explain_own(
     """
     check(model)
     _check(model, convention)
-    batch = batch_of(x, y, sample_weight, class_weight)
+    settings = settings_of(model, x, y, sample_weight, class_weight, private)
+    try:
+        batch = batch_of(x, y, sample_weight, class_weight)
+    except (ShapeError, DomainError) as error:
+        raise with_trap(error, settings, *OF_CLASS_WEIGHTS) from None
     evaluate = getattr(model, BANK).attachment.evaluate
     passed = _passed(model, batch, evaluate, private)
     objective = named(_now(evaluate), passed.given.outputs, classes)
+    given = _hosted(objective, passed.given)
     with unchanged(model):
         told = explain_objective(
-            objective,
-            hosted(objective, passed.given.outputs),
-            hosted(objective, passed.given.targets),
-            hosted(objective, passed.given.sample_weight),
-            hosted(objective, passed.given.mask),
+            objective, given.outputs, given.targets, given.sample_weight, given.mask
         )
-    extras = (*_regularizers(evaluate.objective, passed.ledger), *passed.extras)
-    settings = settings_of(model, x, y, sample_weight, class_weight, private)
-    reading = replace(settings, extras=extras, number=passed.number)
+        maker = mask_maker(model, private)
+        losses = readings_of(objective, given, told.pieces, batch.source, maker)
+        extras = (*_regularizers(evaluate.objective, passed.ledger), *passed.extras)
+        reading = replace(settings, losses=losses, extras=extras, number=passed.number)
+        notes = lints(reading)
     total = sum(p.contribution for p in told.pieces) + sum(e.amount for e in extras)
     return replace(
         told,
@@ -95,6 +102,7 @@ def explain_own(
         number=passed.number,
         rows=tuple(replace(r, share=r.contribution / total if total else None) for r in told.rows),
         reported=(*_terms(told.pieces), *reported(reading)),
+        notes=notes,
         undecided=passed.undecided,
         ledger=with_extras(told.ledger, extras),
     )
@@ -128,6 +136,12 @@ def _passed(model: Any, batch: Batch, evaluate: Evaluator, private: Private) -> 
         given = fresh.matched(batch.y, y_pred, batch.sample_weight)
         extras, undecided = extras_of(model, private)
         return _Pass(given, float(host(total)), ledger, extras, undecided)
+
+
+def _hosted(objective: Objective, given: Matched) -> Matched:
+    """Return what the objective is called with on the host, where its terms can be computed."""
+    trees = given.outputs, given.targets, given.mask, given.sample_weight
+    return Matched(*(hosted(objective, tree) for tree in trees))
 
 
 def _now(evaluate: Evaluator) -> Objective:

@@ -6,6 +6,7 @@ from typing import Any
 
 from lossledger._typing import Array, Mapping, Tree
 from lossledger.explanation._parts import Extra
+from lossledger.term import Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,9 @@ class LossReading:
             cannot be called without reducing.
         own_mask: That the loss itself sets (`ignore_class`); None for none.
         value: The loss's own number, from Keras' call with weights and masks.
+        terms: That the loss is made of, where it is one of ours.
+        reduction: Of its one term, by Keras' name for it; "" where Keras has none, or it is
+            Keras' own loss.
     """
 
     output: str
@@ -42,6 +46,8 @@ class LossReading:
     values: Array | None
     own_mask: Array | None
     value: float
+    terms: tuple[Term, ...] = ()
+    reduction: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ import keras
 from lossledger._errors import DomainError, LossLedgerError, MatchError, ShapeError
 from lossledger._typing import Tree
 from lossledger.explanation._parts import Note
-from lossledger.explanation.model._lints import lints
 from lossledger.explanation.model._probe import Record
 from lossledger.explanation.model._reading import Reading
+from lossledger.explanation.model.lints import lints
 
 OF_CLASS_WEIGHTS = ("class-weight-for-maps", "class-weight-by-argmax")
 """Traps that keep class weights from becoming weights of samples."""

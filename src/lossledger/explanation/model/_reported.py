@@ -22,6 +22,7 @@ from lossledger.explanation.model._formulas import (
 from lossledger.explanation.model._layers import flat
 from lossledger.explanation.model._metrics import Metric, metrics_of
 from lossledger.explanation.model._reading import LossReading, Reading
+from lossledger.keras._loss import ObjectiveLoss
 
 
 def reported(reading: Reading) -> tuple[Reported, ...]:
@@ -60,7 +61,7 @@ def _loss(reading: Reading) -> Reported:
             f"One number holds the losses, {number(of_losses)}, and regularizers and added losses, "
             f"{number(amount)}."
         )
-    differs += _of_batches(reading)
+    differs += dict.fromkeys(_of_batches(reading))
     return Reported("loss", rule, " ".join(differs), reading.number)
 
 
@@ -104,7 +105,7 @@ def _is_ratio(loss: LossReading) -> bool:
 
 def _outputs(reading: Reading) -> Iterator[Reported]:
     """Yield what the log says of each loss, where there are several."""
-    if len(reading.losses) < 2:
+    if len(reading.losses) < 2 or isinstance(reading.compiled_loss, ObjectiveLoss):
         return
     if outputs_of(reading) == 1:
         named = getattr(reading.model, "output_names", None)
@@ -226,7 +227,7 @@ def _differs(metric: Metric, loss: LossReading, sees: bool) -> str:
     if loss.sample_weight is not None and not metric.weighted:
         differs.append("It takes no sample or class weights; the loss does.")
     if loss.sample_weight is not None and metric.weighted:
-        if reduction_of(loss) == WEIGHTED_MEAN:
+        if reduction_of(loss) in (WEIGHTED_MEAN, TERMS):
             differs.append("It divides by the weights of the epoch, the loss by each batch's.")
         elif reduction_of(loss) != "sum":
             differs.append("It divides by the weights, the loss by the number of values.")
@@ -244,11 +245,20 @@ def _differs(metric: Metric, loss: LossReading, sees: bool) -> str:
     return " ".join(differs)
 
 
+_OF_WINDOWS = (
+    "One for every window of {} batches, with the gradient of the window in one batch: `fit` takes "
+    "`ll.keras.Windows`, and refuses other data. A learning-rate schedule counts batches."
+)
+
+
 def _accumulated(reading: Reading) -> Iterator[Reported]:
     """Yield what gradient accumulation makes of the update."""
     optimizer = getattr(reading.model, "optimizer", None)
     steps = getattr(optimizer, "gradient_accumulation_steps", None) or 1
     if steps < 2:
+        return
+    if isinstance(reading.compiled_loss, ObjectiveLoss):
+        yield Reported("update", _OF_WINDOWS.format(steps), "`loss` is of parts of windows.")
         return
     differs = [
         "`loss` stays each batch's own.",

@@ -4,6 +4,7 @@
 from dataclasses import replace
 from typing import Any
 
+import keras
 import numpy as np
 
 from lossledger._array import is_array
@@ -65,6 +66,15 @@ def _hosted(tree: Tree) -> Tree:
         return [_hosted(each) for each in tree]
     array = host(tree)
     return array if array is None or array.dtype.kind in "biu" else array.astype(np.float64)
+
+
+def tensors(tree: Tree) -> Tree:
+    """Return arrays as the backend has them."""
+    if isinstance(tree, NamedArray):
+        return NamedArray(tensors(tree.array), tree.axes)
+    if isinstance(tree, Mapping):
+        return {name: tensors(each) for name, each in tree.items()}
+    return None if tree is None else keras.ops.convert_to_tensor(tree)
 
 
 def named(objective: Objective, outputs: Tree, classes: Sequence[str] | None) -> Objective:

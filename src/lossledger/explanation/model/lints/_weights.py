@@ -21,6 +21,7 @@ from lossledger.explanation.model._formulas import (
     wide,
 )
 from lossledger.explanation.model._reading import LossReading, Reading
+from lossledger.explanation.model.lints._words import words_of
 from lossledger.presets._keras_shapes import Shape
 
 _FULL = "Give every value its weight: `sample_weight = np.broadcast_to({0}, {1}).copy()`."
@@ -63,8 +64,8 @@ def across_mask(reading: Reading, loss: LossReading) -> Iterator[Note]:
 def narrower_than_mask(reading: Reading, loss: LossReading) -> Iterator[Note]:
     """Weights that a mask is multiplied into in place, though they are smaller: on PyTorch."""
     weight, mask = loss.sample_weight, mask_of(loss)
-    if weight is None or mask is None or reading.backend != "torch":
-        return
+    if weight is None or mask is None or reading.backend != "torch" or loss.terms:
+        return  # a term places weights and masks by the names of their axes
     m, w = np.shape(mask), np.shape(weight)
     if by_sample(m, w) is not None:
         return
@@ -94,7 +95,7 @@ def counted_as_passed(loss: LossReading) -> Iterator[Note]:
     above, below = found[:2]
     passed = float(wide(weight).sum())
     text = (
-        f"`{loss.output}`: '{WEIGHTED_MEAN}' divides by the sum of the weights as passed, "
+        f"`{loss.output}`: {words_of(loss).as_passed} divides by the sum of the weights as passed, "
         f"{number(passed)} for shape {w}, but its numerator has a weight for each of the values, "
         f"{shape}, whose weights sum to {number(below)}. The loss is {number(above / passed)}; the "
         f"weighted mean is {number(above / below)}."
@@ -134,10 +135,10 @@ def scales(loss: LossReading) -> Iterator[Note]:
         return
     above, below, count = found
     text = (
-        f"`{loss.output}`: the mean weight is {number(below / count)}, and Keras divides by the "
-        f"{number(count)} values, not by the sum of the weights: the loss is "
-        f"{number(above / count)}, the weighted mean {number(above / below)}. The learning rate is "
-        "scaled alike."
+        f"`{loss.output}`: the mean weight is {number(below / count)}, and "
+        f"{words_of(loss).divides} by the {number(count)} values, not by the sum of the weights: "
+        f"the loss is {number(above / count)}, the weighted mean {number(above / below)}. The "
+        "learning rate is scaled alike."
     )
     remedy = "Divide the weights by their mean over the data set, or " + _lower(loss)
     yield Note("weights-scale-the-loss", text, remedy)
@@ -155,9 +156,10 @@ def class_weight_not_divided(loss: LossReading) -> Iterator[Note]:
         f"`{loss.output}`: class weights multiply the values and the sum is divided by "
         f"{number(count)}, not by the sum of the weights, {number(below)}: the loss is "
         f"{number(above / count)}. PyTorch's CrossEntropyLoss(weight=...) divides by that sum and "
-        f"gives {_or_nothing(above, below)}. Labels without a class weight count 1, and "
-        "validation uses no class weights."
+        f"gives {_or_nothing(above, below)}."
     )
+    if not any(term.class_weight is not None for term in loss.terms):
+        text += " Labels without a class weight count 1, and validation uses no class weights."
     remedy = "Divide the class weights by their mean over the training labels, or " + _lower(loss)
     yield Note("class-weight-not-divided", text, remedy)
 
@@ -291,10 +293,10 @@ def _lower(loss: LossReading) -> str:
     ones = ", ".join(map(str, shape[1:]))
     full = (
         f", with a weight for each of the values: np.broadcast_to(..., (len(y), {ones}))"
-        if narrow
+        if narrow and not loss.terms
         else ""
     )
-    return f"build the loss with `reduction='{WEIGHTED_MEAN}'`, which divides by Σ w{full}."
+    return f"{words_of(loss).weighted}{full}."
 
 
 def _scalar_remedy(loss: LossReading) -> str:

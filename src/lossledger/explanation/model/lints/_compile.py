@@ -88,7 +88,35 @@ def schedule_runs_ahead(reading: Reading) -> Iterator[Note]:
     yield Note("schedule-runs-ahead", found, remedy)
 
 
-PER_MODEL = (frozen_weights, forms_of_keras_2, class_weight_dense, schedule_runs_ahead)
+def decays_twice(reading: Reading) -> Iterator[Note]:
+    """Weight decay of the optimizer beside a regularizer of squares."""
+    optimizer = getattr(reading.model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(optimizer, "weight_decay", None)
+    squares = [e for e in reading.extras if e.kind == "regularizer" and "²" in e.formula]
+    if not rate or not squares:
+        return
+    shown = ", ".join(f"`{e.name}`, {e.formula}" for e in squares[:3])
+    more = f" and {len(squares) - 3} more" if len(squares) > 3 else ""
+    found = (
+        f"{type(optimizer).__name__} has weight_decay={float(rate):g}, and the loss has "
+        f"{shown}{more}: both pull the same weights to 0, the one past the loss, the other "
+        "through its gradient, which the optimizer may rescale."
+    )
+    remedy = (
+        "Keep one: the regularizer for a penalty that `loss` shows, weight_decay for one that "
+        "Adam does not rescale."
+    )
+    yield Note("weight-decay-twice", found, remedy)
+
+
+PER_MODEL = (
+    frozen_weights,
+    forms_of_keras_2,
+    class_weight_dense,
+    schedule_runs_ahead,
+    decays_twice,
+)
 
 
 def _refused(loss: Any, weights: Any, names: list[str]) -> tuple[str, str] | None:

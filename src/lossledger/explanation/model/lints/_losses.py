@@ -19,12 +19,11 @@ from lossledger.explanation.model._formulas import (
 )
 from lossledger.explanation.model._presets import preset_of
 from lossledger.explanation.model._reading import LossReading, Reading
-from lossledger.presets import keras as presets
+from lossledger.explanation.model._term_readings import called, is_function
+from lossledger.explanation.model.lints._scores import LOGITS, YES_NO, channels_of, scores_of
+from lossledger.explanation.model.lints._words import words_of
 
 _FLOAT16_MOST = 65504.0
-_YES_NO = (presets.BinaryCrossentropy, presets.BinaryFocalCrossentropy)
-_LOGITS = (*_YES_NO, presets.CategoricalCrossentropy, presets.SparseCategoricalCrossentropy,
-           presets.CategoricalFocalCrossentropy)  # fmt: skip
 
 
 def second_dropped(reading: Reading) -> Iterator[Note]:
@@ -60,16 +59,15 @@ def targets_broadcast(loss: LossReading) -> Iterator[Note]:
     together = _called(loss, loss.targets)
     if apart is None or together is None or np.allclose(apart, together, rtol=1e-5, atol=1e-8):
         return
+    own = "class, which Keras does not align as it aligns functions and its own losses"
+    own = "function, which a term calls with the arrays as they are" if loss.terms else own
     found = (
         f"`{loss.output}`: targets of shape {y} meet outputs of shape {z} in a loss of your own "
-        f"class, which Keras does not align as it aligns functions and its own losses: they "
-        f"broadcast to {shape}, every target against every output. The mean is "
+        f"{own}: they broadcast to {shape}, every target against every output. The mean is "
         f"{number(together)}; target by target it is {number(apart)}."
     )
-    remedy = (
-        f"Give the targets the outputs' axes, `y.reshape({', '.join(map(str, (-1, *z[1:])))})`, or "
-        "compile with the function instead of the class."
-    )
+    remedy = f"Give the targets the outputs' axes, `y.reshape({', '.join(map(str, (-1, *z[1:])))})`"
+    remedy += "." if loss.terms else ", or compile with the function instead of the class."
     yield Note("targets-broadcast", found, remedy)
 
 
@@ -104,7 +102,7 @@ def grows_with_batch(loss: LossReading) -> Iterator[Note]:
         "batch of an epoch counts less."
     )
     remedy = (
-        "Use `reduction='sum_over_batch_size'`; to keep the steps, multiply the learning rate by "
+        f"Use {words_of(loss).mean}; to keep the steps, multiply the learning rate by "
         f"{number(found[2])}, the values that are summed now (SGD; Adam keeps its own)."
     )
     yield Note("sum-grows-with-batch", text, remedy)
@@ -112,10 +110,9 @@ def grows_with_batch(loss: LossReading) -> Iterator[Note]:
 
 def mean_over_channels(loss: LossReading) -> Iterator[Note]:
     """Binary cross entropy divides by the last axis; categorical cross entropy sums over it."""
-    preset, shape = preset_of(loss.loss), np.shape(loss.outputs)
-    if not isinstance(preset, _YES_NO) or len(shape) < 2 or shape[preset.axis] < 2:
+    count = channels_of(loss)
+    if count < 2:
         return
-    count = shape[preset.axis]
     found = (
         f"`{loss.output}`: a binary cross entropy is a mean over its {count} channels, a "
         f"categorical one a sum over its classes. Each channel has 1/{count} of the weight that a "
@@ -123,31 +120,30 @@ def mean_over_channels(loss: LossReading) -> Iterator[Note]:
         f"{number(loss.value * count)}."
     )
     remedy = (
-        f"Nothing, if one number a channel on average is meant; else `loss_weights={count}.0` sums."
+        "Nothing, if one number a channel on average is meant; else "
+        f"`{words_of(loss).factor}={count}.0` sums."
     )
     yield Note("mean-over-channels", found, remedy)
 
 
 def read_as_logits(reading: Reading, loss: LossReading) -> Iterator[Note]:
     """Probabilities where logits are wanted, or the reverse."""
-    preset = preset_of(loss.loss)
-    if not isinstance(preset, _LOGITS) or np.size(loss.outputs) == 0:
+    wanted = scores_of(loss)
+    if wanted is None or np.size(loss.outputs) == 0:
         return
     z = wide(loss.outputs)
     inside = bool(((z >= 0) & (z <= 1)).all())
-    rows = isinstance(preset, _YES_NO) or bool(
-        np.allclose(z.sum(preset.axis), 1, rtol=0, atol=1e-3)
-    )
-    if preset.from_logits and inside and rows:
+    rows = wanted.axis is None or bool(np.allclose(z.sum(wanted.axis), 1, rtol=0, atol=1e-3))
+    if wanted.logits and inside and rows:
         undone = _undone(reading, loss)
         found = (
             f"`{loss.output}`: `from_logits=True`, but all {z.size:,} outputs lie in [0, 1]"
-            f"{'' if isinstance(preset, _YES_NO) else ' and sum to 1 over the classes'}: they look "
+            f"{'' if wanted.axis is None else ' and sum to 1 over the classes'}: they look "
             f"like probabilities, and are squashed a second time{undone}."
         )
         remedy = "Leave the activation off the last layer, or use `from_logits=False`."
         yield Note("probabilities-as-logits", found, remedy)
-    if not preset.from_logits and not inside:
+    if not wanted.logits and not inside:
         out = int(((z < 0) | (z > 1)).sum())
         found = (
             f"`{loss.output}`: `from_logits=False`, but {out:,} of {z.size:,} outputs lie outside "
@@ -160,7 +156,7 @@ def read_as_logits(reading: Reading, loss: LossReading) -> Iterator[Note]:
 def activation_replaced(reading: Reading, loss: LossReading) -> Iterator[Note]:
     """On TensorFlow a cross entropy ignores the model's last activation, and uses its own."""
     preset = preset_of(loss.loss)
-    if reading.backend != "tensorflow" or not isinstance(preset, _LOGITS) or loss.values is None:
+    if reading.backend != "tensorflow" or not isinstance(preset, LOGITS) or loss.values is None:
         return
     of_outputs = _called(loss, loss.targets)
     if preset.from_logits or of_outputs is None or np.ndim(loss.values) == 0:
@@ -168,7 +164,7 @@ def activation_replaced(reading: Reading, loss: LossReading) -> Iterator[Note]:
     here = float(wide(loss.values).mean())
     if np.isclose(here, of_outputs, rtol=1e-3, atol=1e-6):
         return
-    own = "a sigmoid" if isinstance(preset, _YES_NO) else "a softmax"
+    own = "a sigmoid" if isinstance(preset, YES_NO) else "a softmax"
     found = (
         f"`{loss.output}`: on TensorFlow Keras does not compute the loss of the model's outputs. "
         f"It takes the numbers before the last activation and applies {own} of its own: their mean "
@@ -209,7 +205,7 @@ def nan_under_zero(loss: LossReading) -> Iterator[Note]:
 def half_precision(loss: LossReading) -> Iterator[Note]:
     """A loss computed in float16 or bfloat16."""
     dtype = str(getattr(loss.loss, "dtype", ""))
-    if dtype not in ("float16", "bfloat16"):
+    if loss.terms or dtype not in ("float16", "bfloat16"):
         return
     text = f"`{loss.output}`: the loss is computed in {dtype}. "
     if dtype == "float16":
@@ -245,6 +241,8 @@ PER_MODEL = (second_dropped,)
 
 def _undone(reading: Reading, loss: LossReading) -> str:
     """Say what TensorFlow makes of an activation before a loss of logits; "" elsewhere."""
+    if loss.terms:
+        return ""  # a term takes the outputs as they are, on every backend
     twice = _called(loss, loss.targets)
     if twice is None or loss.values is None or np.ndim(loss.values) == 0:
         return ""
@@ -287,7 +285,9 @@ def _apart(reading: Reading, loss: object) -> float | None:
 
 
 def _squeezes(loss: LossReading) -> bool:
-    """Whether Keras aligns targets and outputs before it calls the loss."""
+    """Whether targets and outputs are aligned before the loss is called, or checked."""
+    if loss.terms:
+        return not is_function(loss.terms[0])
     return type(loss.loss).call is keras.losses.MeanSquaredError.call
 
 
@@ -301,6 +301,8 @@ def _broadcast(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
 
 def _called(loss: LossReading, targets: Array) -> float | None:
     """Return the mean of the loss's values; None if it raises."""
+    if loss.terms:
+        return called(loss, targets)
     dtype = getattr(loss.loss, "dtype", "float32")
     try:
         y = keras.ops.convert_to_tensor(targets, dtype=dtype)

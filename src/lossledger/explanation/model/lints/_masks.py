@@ -9,10 +9,11 @@ import numpy as np
 from lossledger._typing import Array
 from lossledger.explanation._parts import Note
 from lossledger.explanation._show import number
-from lossledger.explanation.model._formulas import sums, weighted_sum
+from lossledger.explanation.model._formulas import MEANS, reduction_of, sums, weighted_sum
 from lossledger.explanation.model._layers import Way, drops_mask, named, ways
 from lossledger.explanation.model._metrics import metrics_of
 from lossledger.explanation.model._reading import LossReading, Reading
+from lossledger.explanation.model.lints._words import words_of
 
 
 def metric_loses(reading: Reading, loss: LossReading) -> Iterator[Note]:
@@ -54,14 +55,14 @@ def lost(reading: Reading, loss: LossReading) -> Iterator[Note]:
             f"`{loss.output}`: {named([way.source])} makes a mask, and {named(dropping[:1])} does "
             f"not pass it on: the loss counts {padded:,} padded steps of {mask.size:,}."
         )
-        if below is not None and inside:
+        if below is not None and inside and _is_plain(loss):
             text += (
                 f" Its mean over all is {number(below[0] / below[3])}, without the padding "
                 f"{number(above / inside)}."
             )
         remedy = (
-            "Pass the mask as `sample_weight` with `reduction='mean_with_sample_weight'`, or let "
-            "the layer pass it on (`layer.supports_masking = True`) where it keeps the steps."
+            f"Pass the mask as {words_of(loss).masked}, or let the layer pass it on "
+            "(`layer.supports_masking = True`) where it keeps the steps."
         )
         yield Note("mask-lost", text, remedy)
         return
@@ -74,7 +75,7 @@ def kept_by_accident(reading: Reading, loss: LossReading) -> Iterator[Note]:
     for way in ways(reading.model, loss.output) or ():
         dropping = [layer for layer in way.layers if drops_mask(layer)]
         found = sums(loss)
-        if not dropping or found is None:
+        if not dropping or found is None or not _is_plain(loss):
             continue
         whole = weighted_sum(loss.values, loss.sample_weight) / found[3]
         text = (
@@ -92,6 +93,11 @@ def kept_by_accident(reading: Reading, loss: LossReading) -> Iterator[Note]:
 
 
 BY_BACKEND = (metric_loses, lost, kept_by_accident)
+
+
+def _is_plain(loss: LossReading) -> bool:
+    """Whether a sum over all values, divided by their number, is what the loss would be."""
+    return not loss.terms or loss.sample_weight is None or reduction_of(loss) in MEANS
 
 
 def _mask_of(reading: Reading, way: Way) -> Array | None:
