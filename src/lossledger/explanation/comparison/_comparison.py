@@ -6,7 +6,8 @@ from typing import Any
 
 from lossledger.explanation import _show
 from lossledger.explanation._sections import Section, as_html, as_text
-from lossledger.explanation.comparison._change import CHANGES, CONSTANT, Change
+from lossledger.explanation.comparison._change import Change
+from lossledger.explanation.comparison._factors import CHANGES, CONSTANT
 from lossledger.explanation.criterion._difference import Difference
 
 
