@@ -160,6 +160,7 @@ def _options(
         weights = class_weights(a.known.preset)
         found += [one for kept in found[:40] for one in _own(kept)]
     else:
+        weights = _term_weights(a)
         reads = len(data.outputs)
         own = [p for p in configured(library_of(preset), reads) if type(p) is type(preset)]
         found += own
@@ -177,6 +178,13 @@ def _options(
         yield each, None, ""
         if by_label is not None:
             yield each, by_label, "sample_weight=weight[labels]"
+
+
+def _term_weights(a: Source) -> Sequence[float] | None:
+    """Return the class weights of an objective of one term; None if there are none."""
+    terms = () if a.objective is None else a.objective.terms
+    found: Any = terms[0].class_weight if len(terms) == 1 else None
+    return None if found is None or np.ndim(found) != 1 else found
 
 
 def _own(preset: AbstractLibraryLoss) -> Iterator[AbstractLibraryLoss]:

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare two losses, or two models, on one batch."""
 
+from dataclasses import replace
 from typing import Any
 
 from lossledger._errors import MatchError
 from lossledger._typing import Mapping, Sequence, Tree
-from lossledger.explanation._dispatch import refuse
+from lossledger.explanation._dispatch import is_keras_model, refuse
+from lossledger.explanation.comparison._beside import beside
 from lossledger.explanation.comparison._comparison import Comparison
 from lossledger.explanation.comparison._judge import between
 from lossledger.explanation.comparison._sides import source_of
+from lossledger.explanation.comparison._totals import totals
 from lossledger.explanation.criterion._host import data_of
 
 Convention = str | tuple[str | None, str | None] | None
+ClassWeight = (
+    Mapping[int, float] | tuple[Mapping[int, float] | None, Mapping[int, float] | None] | None
+)
 
 
 def compare(
@@ -21,7 +27,7 @@ def compare(
     targets: Tree = None,
     *,
     sample_weight: Tree = None,
-    class_weight: Mapping[int, float] | None = None,
+    class_weight: ClassWeight = None,
     mask: Tree = None,
     convention: Convention = None,
 ) -> Comparison:
@@ -40,7 +46,7 @@ def compare(
         outputs: What the first takes: an array, or a tuple of arrays; inputs x of a model.
         targets: What the first takes; y of a model.
         sample_weight: For both.
-        class_weight: As `fit` takes it, for both models.
+        class_weight: As `fit` takes it, for both models; or a pair, None for a model without.
         mask: For both. A Keras model makes its own.
         convention: The version of Keras whose numbers are wanted, as `explain` takes it: one
             name for both, or a pair. None in a pair leaves that one as it is.
@@ -68,10 +74,40 @@ def compare(
         'multiply the second by the number of elements'
     """
     pair = _pair(convention)
-    refuse("A criterion", {"class_weight": class_weight}, ("class_weight",))
+    given = {"class_weight": class_weight, "mask": mask}
+    if is_keras_model(a):
+        refuse("A Keras model", given, ("mask",))
+        return _models(a, b, (outputs, targets, sample_weight), class_weight, pair)
+    if is_keras_model(b):
+        raise MatchError(
+            "A model is compared as the first: both get its outputs",
+            f"Found the model `{b.name}` as the second of {type(a).__name__}",
+            "The two were passed in the other order",
+            "Call ll.compare(model, criterion, x, y)",
+        )
+    refuse("A criterion", given, ("class_weight",))
     data = data_of(outputs, targets, sample_weight, mask)
     one, two = (source_of(x, data, c) for x, c in zip((a, b), pair, strict=True))
     return between(one, two, data, (a, b))
+
+
+def _models(
+    a: Any,
+    b: Any,
+    data: tuple[Tree, Tree, Tree],
+    class_weight: ClassWeight,
+    convention: tuple[str | None, str | None],
+) -> Comparison:
+    """Compare a model with another one, or with a criterion on its outputs."""
+    from lossledger.explanation.comparison._models import side_of  # noqa: PLC0415 - imports Keras
+
+    weights = class_weight if isinstance(class_weight, tuple) else (class_weight,) * 2
+    first = side_of(a, *data, weights[0], convention[0])
+    if is_keras_model(b):
+        return totals(first, side_of(b, *data, weights[1], convention[1]))
+    second, notes = beside(first, b, convention[1])
+    found = totals(first, second)
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def _pair(convention: Any) -> tuple[str | None, str | None]:

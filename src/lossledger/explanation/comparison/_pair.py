@@ -8,7 +8,7 @@ import numpy as np
 from lossledger._errors import MatchError
 from lossledger._typing import Array
 from lossledger.explanation.comparison._change import apart
-from lossledger.explanation.comparison._layouts import Layout, layouts
+from lossledger.explanation.comparison._layouts import LABELS, ONE_HOT, Layout, layouts
 from lossledger.explanation.comparison._sides import Reading, Source, tried
 from lossledger.explanation.criterion._difference import Difference, first_difference
 from lossledger.explanation.criterion._host import Data, framework_of, into
@@ -126,6 +126,9 @@ class Pair:
         """
         found: list[tuple[int, int, Layout, Reading]] = []
         for place, layout in enumerate(layouts(self.data)):
+            as_they_are = any(x.outputs == layout.outputs and not x.form for _, _, x, _ in found)
+            if as_they_are and layout.form in (ONE_HOT, LABELS):
+                continue
             reading = self.theirs(layout)
             if reading is None:
                 continue

@@ -79,8 +79,8 @@ class Source:
             answer = self.probe.answer(data)
             return Reading(float(answer.array.sum()), self.probe.slopes(data))
         if self.objective is not None:
-            weights = {"mask": data.mask, "sample_weight": data.sample_weight}
             there = data.on_host()
+            weights = {"mask": there.mask, "sample_weight": there.sample_weight}
             total, _, found = self.objective.value_and_grad(there.given, there.targets, **weights)
             several = tuple(found) if isinstance(found, tuple | list) else (found,)
             return Reading(float(total), several)
