@@ -101,6 +101,24 @@ def test_other_regularizer():
     assert last.change is None
 
 
+def test_penalty_that_is_0_here():
+    """A penalty of biases that are still 0 changes nothing yet, and is said."""
+
+    def biased(penalty):
+        keras.utils.set_random_seed(0)
+        dense = layers.Dense(3, bias_regularizer=penalty)
+        model = keras.Sequential([keras.Input((5,)), dense], name="classifier")
+        model.compile("sgd", loss=LOGITS)
+        return model
+
+    for penalties in (("l2", None), ("l2", "l1")):
+        found = ll.compare(*map(biased, penalties), X, LABELS)
+        assert found.equal
+        assert found.difference is None
+        assert any("is 0 here" in x for x in found.undecided)
+    assert ll.compare(biased("l2"), biased("l2"), X, LABELS).undecided == ()
+
+
 def test_different_outputs():
     """Other weights: how far outputs lie apart by hand, and the losses on the first's."""
     a, b = one(), one(keras.losses.SparseCategoricalCrossentropy(True, reduction="sum"), seed=1)

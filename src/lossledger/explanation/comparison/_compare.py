@@ -41,6 +41,7 @@ def compare(
 
     Args:
         a: A criterion, a preset, an objective or a compiled Keras model, as `explain` takes them.
+            Beside a model, a function of (y_true, y_pred) is called as Keras calls it.
         b: The one to compare it with; of another library, version or setting. A model only if
             `a` is one.
         outputs: What the first takes: an array, or a tuple of arrays; inputs x of a model.
@@ -99,15 +100,38 @@ def _models(
     convention: tuple[str | None, str | None],
 ) -> Comparison:
     """Compare a model with another one, or with a criterion on its outputs."""
-    from lossledger.explanation.comparison._models import side_of  # noqa: PLC0415 - imports Keras
+    from lossledger.explanation.comparison._models import (  # noqa: PLC0415 - imports Keras
+        as_keras,
+        side_of,
+    )
 
-    weights = class_weight if isinstance(class_weight, tuple) else (class_weight,) * 2
+    weights = _weights(class_weight, is_keras_model(b))
     first = side_of(a, *data, weights[0], convention[0])
     if is_keras_model(b):
         return totals(first, side_of(b, *data, weights[1], convention[1]))
-    second, notes = beside(first, b, convention[1])
+    second, notes = beside(first, as_keras(b), convention[1])
     found = totals(first, second)
     return replace(found, notes=(*notes, *found.notes))
+
+
+def _weights(
+    class_weight: Any, several: bool
+) -> tuple[Mapping[int, float] | None, Mapping[int, float] | None]:
+    """Return the class weights of each model.
+
+    Raises:
+        MatchError: If there is no pair, or the second is of no model.
+    """
+    if not isinstance(class_weight, tuple):
+        return class_weight, class_weight
+    if len(class_weight) == 2 and (several or class_weight[1] is None):
+        return class_weight
+    raise MatchError(
+        "`class_weight` must be one dict for both models, or a pair",
+        f"Found {len(class_weight)} of them for {2 if several else 1} model(s)",
+        "A criterion has class weights of its own",
+        "Pass e.g. class_weight=({0: 1.0, 1: 5.0}, None)",
+    )
 
 
 def _pair(convention: Any) -> tuple[str | None, str | None]:

@@ -21,7 +21,8 @@ class Part:
         number_a: What it adds to the first total; None if it is not there.
         number_b: What it adds to the second.
         equal: Whether both agree up to rounding, and so do the outputs.
-        difference: The first stage at which they part; None if they do not, or unknown.
+        difference: The first stage at which they part; None if they do not, or unknown. Of equal
+            parts: what is written otherwise, and 0 here.
         change: What makes the second equal to the first; None if nothing was found.
         losses: The two losses, on the outputs of the first and before loss weights; None if they
             cannot be called alone.

@@ -58,9 +58,11 @@ def _as_many(kind: str, a: Sequence[Extra], b: Sequence[Extra]) -> bool:
 
 def _part(one: Extra, other: Extra) -> Part:
     """Return an extra that both have."""
-    if alike(one.amount, other.amount):
-        return Part(one.name, one.kind, one.amount, other.amount, equal=True)
     same = _by_formula(one) == _by_formula(other)
+    if alike(one.amount, other.amount):
+        none = Difference(one.kind, one.formula, other.formula)
+        idle = None if same or one.amount else none
+        return Part(one.name, one.kind, one.amount, other.amount, equal=True, difference=idle)
     told = ", of other variables or outputs" if same else ""
     difference = Difference(one.kind, _told(one), _told(other) + told)
     change = None
@@ -73,9 +75,10 @@ def _part(one: Extra, other: Extra) -> Part:
 def _alone(extra: Extra, *, first: bool) -> Part:
     """Return an extra that one of them lacks."""
     mine, theirs = (extra.amount, None) if first else (None, extra.amount)
-    if extra.amount == 0:
-        return Part(extra.name, extra.kind, mine, theirs, equal=True)
     texts = (_told(extra), "none") if first else ("none", _told(extra))
+    if extra.amount == 0:
+        idle = Difference(extra.kind, *texts)
+        return Part(extra.name, extra.kind, mine, theirs, equal=True, difference=idle)
     text = f"add {extra.formula} to" if first else f"take {extra.formula} out of"
     change = Change(f"{text} the second", mine or 0.0, 0.0, None)
     difference = Difference(extra.kind, *texts)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compiled Keras models as they are compared: read once, each loss as it is called alone."""
 
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from lossledger.explanation.model._own import is_own
 from lossledger.explanation.model._pieces import agrees, piece_of
 from lossledger.explanation.model._presets import preset_of
 from lossledger.explanation.model._private import Private, of_version
+from lossledger.explanation.model._probe import loss_of
 from lossledger.explanation.model._read import read, takes
 from lossledger.explanation.model._reading import LossReading, Reading
 from lossledger.explanation.model._terms import float_of, plain
@@ -34,8 +36,8 @@ from lossledger.presets._keras_base import AbstractKeras
 from lossledger.presets.migration import REFUSALS
 from lossledger.term import Term
 
-_BASE = {"keras2.10": "keras2.11", "keras3.16": "keras3"}
-"""Versions whose losses, called alone, are computed by another's presets."""
+_BASES = {"keras2.10": ("keras2.11", "keras2.3"), "keras3.16": ("keras3",)}
+"""Versions whose losses, called alone, are computed by another's presets, one or the other."""
 
 _CLOSE = 1e-4
 
@@ -104,9 +106,7 @@ def _unit(loss: LossReading, convention: str | None, reading: Reading) -> Unit:
     data = _data(loss)
     found = _alone(replace(loss, value=value), preset, convention, data)
     thing, source = found if found is not None else (None, None)
-    why = "" if source else f"{loss.spelled} of `{loss.output}`, called alone, gives another number"
-    if not source and convention is not None:
-        why = f"{loss.spelled} of `{loss.output}` is known by its number alone in {convention}"
+    why = "" if source else f"{loss.spelled} of `{loss.output}` does not give its number alone"
     return Unit(loss.output, loss.spelled, value, loss.loss_weight, steps, data, source, thing, why)
 
 
@@ -148,17 +148,29 @@ def _candidates(
         return [(loss.loss.objective, ())]
     if preset is None:
         return [(loss.loss, ())] if convention in (None, "keras3") and loss.mask is None else []
-    base = _BASE.get(convention or "keras3", convention or "keras3")
-    settings: dict[str, Any] = {"dtype": None, "name": type(preset)().name, "convention": base}
-    if base != "keras3":
+    named = convention or "keras3"
+    bases = _BASES.get(named, (named,))
+    settings: dict[str, Any] = {"dtype": None, "name": type(preset)().name}
+    if bases != ("keras3",):
         summed = preset.reduction == "sum"
         settings["reduction"] = "sum" if summed else "sum_over_batch_size"
-    try:
-        there = replace(preset, **settings)
-    except REFUSALS:
-        return []
-    bare = [("mask",)] if loss.mask is not None else []
-    return [(there, without) for without in ((), *bare)]
+    found: list[tuple[Any, tuple[str, ...]]] = []
+    for base in bases:
+        settings["convention"] = base
+        try:
+            there = replace(preset, **settings)
+        except REFUSALS:
+            continue
+        found += [(there, ()), (there, ("mask",))] if loss.mask is not None else [(there, ())]
+    return found
+
+
+def as_keras(thing: Any) -> Any:
+    """Return a function of (y_true, y_pred) as the loss that Keras makes of it, others as is."""
+    if not inspect.isfunction(thing):
+        return thing
+    named = next(iter(inspect.signature(thing).parameters), "")
+    return loss_of(thing, None, None, Private(allowed=False)) if named == "y_true" else thing
 
 
 def _draws(model: Any) -> bool:

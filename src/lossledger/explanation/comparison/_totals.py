@@ -52,6 +52,7 @@ def totals(a: Side, b: Side) -> Comparison:
             *(f"of the first, {text}" for text in a.undecided),
             *(f"of the second, {text}" for text in b.undecided),
             *(why for _, why in told if why),
+            *_idle(parts),
             *_inside(parts, "undecided"),
         ),
         parts=parts,
@@ -62,9 +63,9 @@ def totals(a: Side, b: Side) -> Comparison:
 def _parted(found: Comparison, a: Side, b: Side) -> Comparison:
     """Return the comparison with what there is to say of a difference."""
     parts = found.parts
-    stages = [p.difference for p in parts if p.difference is not None]
+    stages = [p.difference for p in parts if p.difference is not None and not p.equal]
     others = any(stage.stage == "outputs" for stage in stages)
-    first = next((p for p in parts if p.difference is not None), None)
+    first = next((p for p in parts if p.difference is not None and not p.equal), None)
     difference = None
     if first is not None and first.difference is not None:
         name, at = f"{first.name}: " * (len(parts) > 1), first.difference
@@ -117,6 +118,16 @@ def _of_outputs(a: Side, b: Side) -> tuple[str, ...]:
     told = "The models give different outputs: their losses are computed on different ones."
     drawn = " Layers draw random numbers in a training step, each model its own."
     return (told + drawn * (a.draws and b.draws),)
+
+
+def _idle(parts: Sequence[Part]) -> tuple[str, ...]:
+    """Say what is 0 on this data and not the same: it may part them on other weights."""
+    return tuple(
+        f"whether they agree elsewhere: {p.kind} {p.name} is 0 here; first: {p.difference.of_a}, "
+        f"second: {p.difference.of_b}"
+        for p in parts
+        if p.equal and p.difference is not None
+    )
 
 
 def _itself(side: Side, total: float) -> tuple[str, ...]:
