@@ -71,7 +71,8 @@ def _losses(one: Unit, two: Unit) -> tuple[Comparison | None, str]:
             if two.value is None:
                 raise
             return None, f"how the losses of `{one.output}` differ: {error.rule}; {error.found}"
-    why = "; ".join(x for x in (one.why, two.why) if x) or "outputs, weights or masks differ"
+    reasons = dict.fromkeys(x for x in (one.why, two.why) if x)
+    why = "; ".join(reasons) or "outputs, weights or masks differ"
     if two.value is None:
         raise MatchError(
             "A model's loss must give its number when it is called alone, to be compared",
