@@ -51,6 +51,12 @@ def test_equal_across_layouts():
             2 * YES - 1,
             "targets 0 and 1",
         ),
+        (
+            "keras.SparseCategoricalCrossentropy(from_logits=True)",
+            "torch.CrossEntropyLoss()",
+            LABELS[:, None],
+            "labels without their axis of length 1",
+        ),
     ],
 )
 def test_layouts(first, second, targets, layout):
@@ -99,6 +105,17 @@ def test_layout_of_large_data():
     assert found.equal
     assert found.layout.startswith("class axis last")
     assert found.number_a == pytest.approx(float(one(image, plane)))
+
+
+def test_labels_stay_labels():
+    """Torch divides by Σ w for labels and by N for rows: labels that it takes are no rows."""
+    theirs = nn.CrossEntropyLoss(weight=torch.tensor(WEIGHT).double())
+    ours = PRESETS.keras.SparseCategoricalCrossentropy(from_logits=True)
+    found = ll.compare(ours, theirs, torch.from_numpy(SCORES), LABELS)
+    assert found.layout == ""
+    assert found.number_b == pytest.approx(
+        float(theirs(torch.from_numpy(SCORES), torch.from_numpy(LABELS)))
+    )
 
 
 def test_gradients_come_back():
@@ -277,7 +294,7 @@ def test_pages():
 
 
 def test_refusals():
-    """What takes the data in no form says what it would take; models are no losses."""
+    """What takes the data in no form says what it would take."""
     with pytest.raises(ll.LossLedgerError, match="Found"):
         ll.compare(PRESETS.torch.MSELoss(), PRESETS.torch.TripletMarginLoss(), SCORES, YES)
     with pytest.raises(ll.MatchError, match="callable with outputs"):

@@ -51,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="say where two losses part")
     compare.add_argument("first", help=_TARGET)
     compare.add_argument("second", help="likewise")
+    compare.add_argument(
+        "--convention", metavar="NAME[,NAME]", help="versions of Keras, e.g. keras3,keras2.3"
+    )
     _add_data(compare)
     compare.set_defaults(run=_compare)
     _add_scale(commands.add_parser("scale", help="convert settings: sum or mean, batch size"))
@@ -61,7 +64,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     """Add where data come from and where the answer goes; without data a batch is drawn."""
     parser.add_argument("--outputs", metavar="FILE.npy", help="what the network gave")
     parser.add_argument("--targets", metavar="FILE.npy", help="what it should have given")
-    parser.add_argument("--data", metavar="MODULE:NAME", help="(outputs, targets), or a function")
+    parser.add_argument(
+        "--data",
+        metavar="MODULE:NAME",
+        help="(outputs, targets), or a function; x and y of a model",
+    )
     parser.add_argument("--json", action="store_true", help="write JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page")
 
@@ -127,7 +134,8 @@ def _compare(options: argparse.Namespace) -> int:
     from lossledger.explanation import command  # noqa: PLC0415 - loads all presets
 
     names = options.first, options.second
-    found = command.compared(*names, options.outputs, options.targets, options.data)
+    data = options.outputs, options.targets, options.data
+    found = command.compared(*names, *data, options.convention)
     _shown(found, options)
     return 0 if found.equal else 1
 

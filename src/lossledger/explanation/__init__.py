@@ -12,7 +12,7 @@ from lossledger.explanation._parts import (
     Reported,
     Step,
 )
-from lossledger.explanation.comparison import Change, Comparison, Difference, compare
+from lossledger.explanation.comparison import Change, Comparison, Difference, Part, compare
 
 __all__ = [
     "STAGES",
@@ -23,6 +23,7 @@ __all__ = [
     "Explanation",
     "Extra",
     "Note",
+    "Part",
     "Piece",
     "Reported",
     "Step",

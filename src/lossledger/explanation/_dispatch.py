@@ -43,26 +43,31 @@ def explain(
             compiled, or targets do not match outputs.
     """
     given = {"sample_weight": sample_weight, "class_weight": class_weight, "mask": mask}
-    if _is_keras_model(thing):
+    if is_keras_model(thing):
         from lossledger.explanation.model import explain_model  # noqa: PLC0415 - imports Keras
 
-        _refuse("A Keras model", given, ("mask",))
+        refuse("A Keras model", given, ("mask",))
         return explain_model(
             thing, outputs, targets, sample_weight, class_weight, classes, convention
         )
     from lossledger.explanation.criterion import explain_criterion  # noqa: PLC0415 - on first use
 
-    _refuse("A criterion", given, ("class_weight",))
+    refuse("A criterion", given, ("class_weight",))
     return explain_criterion(thing, outputs, targets, sample_weight, mask, classes, convention)
 
 
-def _is_keras_model(thing: Any) -> bool:
+def is_keras_model(thing: Any) -> bool:
     """Whether it is a model of Keras 3, if that is imported at all."""
     keras = sys.modules.get("keras")
     return keras is not None and hasattr(keras, "Model") and isinstance(thing, keras.Model)
 
 
-def _refuse(what: str, given: Mapping[str, Array], names: Sequence[str]) -> None:
+def refuse(what: str, given: Mapping[str, Array], names: Sequence[str]) -> None:
+    """Refuse arguments that belong to another kind of loss.
+
+    Raises:
+        MatchError: If one of them is given.
+    """
     found = [name for name in names if given[name] is not None]
     if found:
         raise MatchError(

@@ -27,6 +27,7 @@ from lossledger.presets._samples import layouts, samples
 from lossledger.presets.migration import REFUSALS
 
 _PRESET = re.compile(rf"(ll\.presets\.)?({'|'.join(LIBRARIES)})\.\w+\s*(\(.*\))?", re.DOTALL)
+_BATCH = ("outputs", "targets", "sample_weight")
 _SAID = ("library", "measured", "sample data")
 """Rules of notes that are no findings."""
 
@@ -40,12 +41,14 @@ class Target:
         outputs: Data that came with it; None for none.
         targets: Likewise.
         drawn: Whether the data are drawn samples.
+        sample_weight: Likewise.
     """
 
     thing: Any
     outputs: Any = None
     targets: Any = None
     drawn: bool = False
+    sample_weight: Any = None
 
 
 def explained(
@@ -57,10 +60,11 @@ def explained(
         target: "module:name", "file.py:name", or the text of a preset.
         outputs: File of NumPy's format; None for none.
         targets: Likewise.
-        data: "module:name" of (outputs, targets), or of a function that returns them.
+        data: "module:name" of (outputs, targets) or (outputs, targets, sample_weight), or of a
+            function that returns them.
     """
     found = _with_data(target_of(target), outputs, targets, data)
-    done = explain(found.thing, found.outputs, found.targets)
+    done = explain(found.thing, found.outputs, found.targets, sample_weight=found.sample_weight)
     if not found.drawn:
         return done
     note = Note(
@@ -72,9 +76,24 @@ def explained(
 
 
 def compared(
-    a: str, b: str, outputs: str | None, targets: str | None, data: str | None
+    a: str,
+    b: str,
+    outputs: str | None,
+    targets: str | None,
+    data: str | None,
+    convention: str | None = None,
 ) -> Comparison:
-    """Compare what two names stand for; arguments as for `explained`."""
+    """Compare what two names stand for; other arguments as for `explained`.
+
+    Args:
+        a: The first name.
+        b: The second.
+        outputs: File of NumPy's format; inputs of a model.
+        targets: Likewise.
+        data: "module:name" of (outputs, targets), or of a function that returns them.
+        convention: Versions of Keras: "keras3" for both, "keras3,keras2.3" for each; nothing
+            before or behind the comma leaves that one as it is.
+    """
     named, second = target_of(a), target_of(b)
     if second.outputs is not None and data is None and outputs is None:
         if named.outputs is not None:
@@ -86,11 +105,25 @@ def compared(
             )
         named = replace(named, outputs=second.outputs, targets=second.targets)
     first = _with_data(named, outputs, targets, data)
-    found = compare(first.thing, second.thing, first.outputs, first.targets)
+    found = compare(
+        first.thing,
+        second.thing,
+        first.outputs,
+        first.targets,
+        sample_weight=first.sample_weight,
+        convention=_conventions(convention),
+    )
     if not first.drawn:
         return found
     note = f"No data were given: outputs of shape {_shapes(first.outputs)} were drawn."
     return replace(found, notes=(note, *found.notes))
+
+
+def _conventions(text: str | None) -> Any:
+    """Return one name, or one for each."""
+    if text is None or "," not in text:
+        return text
+    return tuple(name.strip() or None for name in text.split(","))
 
 
 def has_findings(found: Explanation) -> bool:
@@ -229,14 +262,15 @@ def _with_data(
     if data is not None:
         found = _named(data)
         found = _made(found, data) if callable(found) else found
-        if not isinstance(found, tuple) or len(found) != 2:
+        batch = isinstance(found, tuple) and len(found) in (2, 3) and not callable(found[0])
+        if not batch:
             raise MatchError(
                 f"{data} must be (outputs, targets), or a function that returns them",
                 f"Found {type(found).__name__}",
                 "It returns a batch of another form",
-                "Return a tuple of two",
+                "Return a tuple of two, or of three with sample_weight",
             )
-        return replace(target, outputs=found[0], targets=found[1])
+        return replace(target, **dict(zip(_BATCH, found, strict=False)))
     if targets is not None and outputs is None:
         raise MatchError(
             "--targets goes with --outputs",

@@ -3,7 +3,7 @@
 
 from lossledger.explanation.comparison._change import Change
 from lossledger.explanation.comparison._compare import compare
-from lossledger.explanation.comparison._comparison import Comparison
+from lossledger.explanation.comparison._comparison import Comparison, Part
 from lossledger.explanation.criterion._difference import Difference
 
-__all__ = ["Change", "Comparison", "Difference", "compare"]
+__all__ = ["Change", "Comparison", "Difference", "Part", "compare"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from lossledger._typing import Array, Sequence
 from lossledger.explanation.comparison._layouts import Layout
-from lossledger.explanation.comparison._sides import Reading, Source, tried
-from lossledger.explanation.criterion._candidates import configured, factor_in_words
+from lossledger.explanation.comparison._sides import Reading, Source, name_in, tried
+from lossledger.explanation.criterion._candidates import configured
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._known import spelling
 from lossledger.explanation.criterion._probe import taken
@@ -19,9 +19,6 @@ from lossledger.presets._registry import library_of
 from lossledger.presets._samples import class_weights
 from lossledger.presets._settings import configurations
 from lossledger.presets.migration import REFUSALS
-
-CONSTANT = "constant"
-CHANGES = "changes with the data"
 
 
 @dataclass(frozen=True)
@@ -46,16 +43,31 @@ class Change:
 
 
 def find(
-    a: Source, b: Source, data: Data, goal: Reading, layout: Layout, within: float
+    a: Source, b: Source, data: Data, goal: Reading, layout: Layout, within: float, stays: bool
 ) -> Change | None:
-    """Return the change of fewest settings after which both agree, on the data and a part of it."""
+    """Return the change of fewest settings after which both agree, on the data and a part of it.
+
+    Args:
+        a: The first.
+        b: The second, whose settings are changed.
+        data: Of the first.
+        goal: The first's number and gradient.
+        layout: Of the data for the second.
+        within: Largest deviation of what agrees.
+        stays: Whether the second stays in its version of Keras.
+    """
     laid = layout.apply(data)
     if laid is None or b.known is None:
         return None
     part = _part(a, data)
-    best: tuple[int, Change] | None = None
-    for preset, weight, passed in _options(a, b.known.preset, laid):
-        source = Source(spelling(preset), replace(b.known, preset=preset), None, None)
+    best: tuple[float, Change] | None = None
+    now = b.known.preset
+    for preset, weight, passed in _options(a, now, laid):
+        if stays and getattr(preset, "convention", "") != getattr(now, "convention", ""):
+            continue
+        without = b.without if weight is None else b.without - {"sample_weight"}
+        known = replace(b.known, preset=preset)
+        source = Source(spelling(preset), known, None, None, without=without)
         given = laid if weight is None else replace(laid, sample_weight=weight)
         found = tried(source, given)
         if found is None:
@@ -65,8 +77,8 @@ def find(
             continue
         if part is not None and not _holds(source, given, part, within):
             continue
-        cost = _cost(b.known.preset, preset) + (3 if passed else 0)
-        text = f"replace the second by {source.name}"
+        cost = _cost(now, preset) + 3 * bool(passed) + 0.5 * _is_elsewhere(a, preset)
+        text = f"replace the second by {name_in(preset) if b.convention else source.name}"
         text += f", called with {passed}" if passed else ""
         if best is None or cost < best[0]:
             best = (cost, Change(text, found.number, far, off))
@@ -91,31 +103,11 @@ def _holds(source: Source, given: Data, part: tuple[Array, float], within: float
 
 
 def by_factor(
-    number: Reading, goal: Reading, factor: float | None, layout: Layout, data: Data, constant: str
-) -> Change | None:
-    """Return the factor that makes both equal, if number and gradient have the same."""
-    if factor is None or not factor:
-        return None
+    number: Reading, goal: Reading, factor: float, layout: Layout, data: Data, told: str
+) -> Change:
+    """Return the factor that makes both equal, where number and gradient have the same."""
     far, off = apart(number, goal, 1 / factor, layout, data)
-    return Change(
-        f"multiply the second by {_words(1 / factor, data, constant)}",
-        number.number / factor,
-        far,
-        off,
-    )
-
-
-def _words(factor: float, data: Data, constant: str) -> str:
-    """Return a factor in words that hold for other batches too, or say that they may not."""
-    if constant in (CHANGES, ""):
-        return f"{factor:.6g}, on this batch alone"
-    words = factor_in_words(factor, data, batch=constant != CONSTANT)
-    if constant == CONSTANT or "number of" in words.replace("elements of a sample", ""):
-        return words
-    count = len(data.outputs[0])
-    if constant.startswith("proportional"):  # the second's number is, so what it lacks is inverse
-        return f"{factor * count:.6g} / the number of samples"
-    return f"{factor / count:.6g} times the number of samples"
+    return Change(f"multiply the second by {told}", number.number / factor, far, off)
 
 
 def by_constant(
@@ -168,6 +160,7 @@ def _options(
         weights = class_weights(a.known.preset)
         found += [one for kept in found[:40] for one in _own(kept)]
     else:
+        weights = _term_weights(a)
         reads = len(data.outputs)
         own = [p for p in configured(library_of(preset), reads) if type(p) is type(preset)]
         found += own
@@ -185,6 +178,13 @@ def _options(
         yield each, None, ""
         if by_label is not None:
             yield each, by_label, "sample_weight=weight[labels]"
+
+
+def _term_weights(a: Source) -> Sequence[float] | None:
+    """Return the class weights of an objective of one term; None if there are none."""
+    terms = () if a.objective is None else a.objective.terms
+    found: Any = terms[0].class_weight if len(terms) == 1 else None
+    return None if found is None or np.ndim(found) != 1 else found
 
 
 def _own(preset: AbstractLibraryLoss) -> Iterator[AbstractLibraryLoss]:
@@ -207,6 +207,12 @@ def _own(preset: AbstractLibraryLoss) -> Iterator[AbstractLibraryLoss]:
             yield replace(preset, **chosen)
         except REFUSALS:
             continue
+
+
+def _is_elsewhere(a: Source, preset: AbstractLibraryLoss) -> bool:
+    """Whether a preset is of another version of Keras than the first loss."""
+    here = getattr(a.known and a.known.preset, "convention", None)
+    return here is not None and getattr(preset, "convention", here) != here
 
 
 def _cost(before: AbstractLibraryLoss, after: AbstractLibraryLoss) -> int:

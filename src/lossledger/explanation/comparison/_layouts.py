@@ -10,6 +10,9 @@ import numpy as np
 from lossledger._typing import Array, Callable, Sequence
 from lossledger.explanation.criterion._host import Data
 
+ONE_HOT, LABELS = "one-hot targets", "labels for one-hot targets"
+"""Forms of the same classes that a loss may divide otherwise: not tried on one that takes both."""
+
 Pull = Callable[[Array, Array], Array]
 """(gradient for what was made, what it was made of) -> gradient for the latter."""
 
@@ -39,12 +42,19 @@ class Layout:
         domain: What outputs become.
         targets: What targets become: (targets, outputs as placed) -> targets, or None if they
             cannot.
+        form: The same in words; "" if nothing.
     """
 
     name: str
     place: Move
     domain: Move
     targets: Callable[[Array, Array], Array | None]
+    form: str = ""
+
+    @property
+    def outputs(self) -> tuple[str, str]:
+        """What is done to the outputs, in words."""
+        return self.place.name, self.domain.name
 
     def apply(self, data: Data) -> Data | None:
         """Return the data laid out; None if it cannot be."""
@@ -119,8 +129,9 @@ def _forms(axis: int) -> tuple[tuple[str, Callable[[Array, Array], Array | None]
     """Return what targets may become, the class axis at `axis`."""
     return (
         ("", lambda t, _: t),
-        ("one-hot targets", lambda t, o: _one_hot(t, o, axis)),
-        ("labels for one-hot targets", lambda t, o: _labels(t, o, axis)),
+        (ONE_HOT, lambda t, o: _one_hot(t, o, axis)),
+        (LABELS, lambda t, o: _labels(t, o, axis)),
+        ("labels without their axis of length 1", lambda t, o: _squeezed(t, o, axis)),
         ("labels with a class axis of length 1", lambda t, o: _expanded(t, o, axis)),
         ("targets −1 and 1", lambda t, _: 2.0 * t - 1 if set(np.unique(t)) <= {0, 1} else None),
         ("targets 0 and 1", lambda t, _: (t + 1) / 2.0 if set(np.unique(t)) <= {-1, 1} else None),
@@ -141,6 +152,11 @@ def _labels(targets: Array, outputs: Array, axis: int) -> Array | None:
     if not hot or not (targets.sum(axis) == 1).all():
         return None
     return targets.argmax(axis)
+
+
+def _squeezed(targets: Array, outputs: Array, axis: int) -> Array | None:
+    fits = targets.ndim == outputs.ndim and targets.shape[axis] == 1 < outputs.shape[axis]
+    return targets.squeeze(axis) if fits else None
 
 
 def _expanded(targets: Array, outputs: Array, axis: int) -> Array | None:
@@ -164,7 +180,7 @@ def layouts(data: Data) -> Iterator[Layout]:
         for domain, (form, targets) in itertools.product(_domains(axis), _forms(axis)):
             name = ", ".join(n for n in (place.name, domain.name, form) if n)
             steps = sum(1 for n in (place.name, domain.name, form) if n)
-            found.append((steps, Layout(name, place, domain, targets)))
+            found.append((steps, Layout(name, place, domain, targets, form)))
     found.sort(key=lambda pair: pair[0])
     plain = [layout for _, layout in found if not layout.name]
     yield from plain[:1]

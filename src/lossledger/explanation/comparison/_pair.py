@@ -8,14 +8,17 @@ import numpy as np
 from lossledger._errors import MatchError
 from lossledger._typing import Array
 from lossledger.explanation.comparison._change import apart
-from lossledger.explanation.comparison._layouts import Layout, layouts
+from lossledger.explanation.comparison._layouts import LABELS, ONE_HOT, Layout, layouts
 from lossledger.explanation.comparison._sides import Reading, Source, tried
 from lossledger.explanation.criterion._difference import Difference, first_difference
 from lossledger.explanation.criterion._host import Data, framework_of, into
 from lossledger.explanation.criterion._probe import taken
+from lossledger.explanation.criterion._tests import matching
 
 _MOST = 8192
 """Outputs of the part of large data on which layouts are tried."""
+
+_WEIGHTS = ("sample_weight", "mask")
 
 _NUMBER = 1e-6
 """Largest deviation of numbers that are too close to agree by chance."""
@@ -63,12 +66,45 @@ class Pair:
             return None
         return tried(self.b, laid if self.b.probe is None else self.as_given(laid))
 
-    def part(self, at: Array) -> "Pair | None":
-        """Return the same on a part of the batch; None if the first refuses it."""
-        data = taken(self.data, at)
+    def part(self, at: Array, axis: int = 0) -> "Pair | None":
+        """Return the same on places of an axis; None if the first refuses it."""
+        matched = matching(self.data, axis)
+        if isinstance(matched, str):
+            return None
+        data = taken(self.data, at, axis, matched)
+        if axis:
+            length = self.data.outputs[0].shape[axis]
+            weights = {n: _cut(getattr(data, n), at, axis, length) for n in _WEIGHTS}
+            data = replace(data, **weights)
         given = self.as_given(data)
         goal = tried(self.a, given)
         return None if goal is None else replace(self, data=data, goal=goal, given=given)
+
+    def along(self, layout: Layout, axis: int) -> tuple[int, float] | None:
+        """Return (length, second's number over the first's) with half of an axis left.
+
+        None if one of the losses refuses it, or the first is 0 on it.
+        """
+        first = self.data.outputs[0]
+        if any(o.shape != first.shape for o in self.data.outputs):
+            return None
+        half = (first.shape[axis] + 1) // 2
+        part = self.part(np.arange(half), axis)
+        theirs = None if part is None else part.theirs(layout)
+        if part is None or theirs is None or not part.goal.number:
+            return None
+        return half, theirs.number / part.goal.number
+
+    def denominators(self, layout: Layout) -> tuple[float, float] | None:
+        """Return what each divides by in the end; None if not both divide sums, once."""
+        laid = self.laid(layout)
+        if laid is None:
+            return None
+        mine, theirs = self.a.flows(self.data), self.b.flows(laid)
+        below = [np.asarray(f.last.denominator, np.float64) for f in (*mine, *theirs)]
+        if len(mine) != 1 or len(theirs) != 1 or any(d.ndim or np.isnan(d) for d in below):
+            return None
+        return float(below[0]), float(below[1])
 
     def laid_out_in_part(self) -> tuple[Layout, Reading]:
         """Choose a layout, of large data by a small part of it; read the whole under it."""
@@ -90,6 +126,9 @@ class Pair:
         """
         found: list[tuple[int, int, Layout, Reading]] = []
         for place, layout in enumerate(layouts(self.data)):
+            as_they_are = any(x.outputs == layout.outputs and not x.form for _, _, x, _ in found)
+            if as_they_are and layout.form in (ONE_HOT, LABELS):
+                continue
             reading = self.theirs(layout)
             if reading is None:
                 continue
@@ -157,6 +196,12 @@ class Pair:
                 return []
             found.append((len(at), part.goal.number, theirs.number))
         return found
+
+
+def _cut(weight: Array, at: Array, axis: int, length: int) -> Array:
+    """Return places of a weight's axis, if it has that axis."""
+    has = weight is not None and weight.ndim > axis and weight.shape[axis] == length
+    return np.take(weight, at, axis=axis) if has else weight
 
 
 def _like(array: Array, given: Array) -> Array:

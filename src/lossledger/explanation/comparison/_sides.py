@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A thing to compare: its number and gradient in float64, on any part of the data."""
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,16 @@ from lossledger._array import library_of
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array
 from lossledger.explanation.criterion._call import Answer, called
+from lossledger.explanation.criterion._conventions import under
 from lossledger.explanation.criterion._explain import flows_of, on_batch
 from lossledger.explanation.criterion._flow import Flow, flow_of
 from lossledger.explanation.criterion._host import Data, framework_of, host
-from lossledger.explanation.criterion._known import Known
+from lossledger.explanation.criterion._known import Known, spelling
 from lossledger.explanation.criterion._probe import Probe, probe_of
 from lossledger.explanation.criterion._recognize import recognize
 from lossledger.explanation.criterion._unknown import tolerance
 from lossledger.objective import Objective
+from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets.migration import REFUSALS
 
 EXACT = 1e-9
@@ -47,6 +50,9 @@ class Source:
         objective: An objective; None for others.
         probe: The black box; None for others.
         within: Largest deviation of what is equal, in its dtype.
+        convention: The version of Keras that was asked for; "" for none.
+        without: Which of "sample_weight" and "mask" it is called without, though the other
+            loss has them.
     """
 
     name: str
@@ -54,6 +60,13 @@ class Source:
     objective: Objective | None
     probe: Probe | None
     within: float = EXACT
+    convention: str = ""
+    without: frozenset[str] = field(default_factory=frozenset)
+
+    def own(self, data: Data) -> Data:
+        """Return the data that this loss gets."""
+        none: dict[str, Any] = dict.fromkeys(self.without)
+        return replace(data, **none) if none else data
 
     def read(self, data: Data) -> Reading:
         """Return number and gradient.
@@ -61,12 +74,13 @@ class Source:
         Raises:
             LossLedgerError: If the loss does not take the data.
         """
+        data = self.own(data)
         if self.probe is not None:
             answer = self.probe.answer(data)
             return Reading(float(answer.array.sum()), self.probe.slopes(data))
         if self.objective is not None:
-            weights = {"mask": data.mask, "sample_weight": data.sample_weight}
             there = data.on_host()
+            weights = {"mask": there.mask, "sample_weight": there.sample_weight}
             total, _, found = self.objective.value_and_grad(there.given, there.targets, **weights)
             several = tuple(found) if isinstance(found, tuple | list) else (found,)
             return Reading(float(total), several)
@@ -91,6 +105,7 @@ class Source:
 
     def flows(self, data: Data) -> tuple[Flow, ...]:
         """Return the stages of each part; none of a black box."""
+        data = self.own(data)
         if self.known is not None:
             return flows_of(on_batch(self.known, data))
         if self.objective is None or len(data.outputs) > 1:
@@ -103,40 +118,51 @@ class Source:
         )
 
 
-def source_of(thing: Any, data: Data) -> Source:
-    """Return how a thing is read.
+def source_of(thing: Any, data: Data, convention: str | None = None) -> Source:
+    """Return how a thing is read, under a convention of Keras if one is named.
 
     Raises:
-        MatchError: If it is a model.
+        MatchError: If it cannot be called, or is of no version of Keras.
     """
     if isinstance(thing, Objective):
+        if convention is not None:
+            raise MatchError(
+                "An objective divides by what its terms say, in every version of Keras",
+                f"Found convention={convention!r} for it",
+                "Conventions are of Keras' own losses",
+                "Pass a pair with None for the objective: convention=('keras2.3', None)",
+            )
         return Source("ll.Objective", None, thing, None)
-    if hasattr(thing, "compute_loss") and hasattr(thing, "layers"):
-        raise MatchError(
-            "Losses are compared, not models: both are called with the same outputs",
-            f"Found {type(thing).__name__}",
-            "A model takes its own inputs",
-            "Compare model.loss on the model's outputs, or explain the model",
-        )
     found = recognize(thing)
+    if convention is not None:
+        there = under(found, convention)
+        name = name_in(there.preset, convention)
+        return Source(name, there, None, None, convention=convention)
     if isinstance(found, Known):
         return Source(found.spelled, found, None, None)
     probe = probe_of(thing, data)
     return Source(probe.name, None, None, probe)
 
 
+def name_in(preset: AbstractLibraryLoss, convention: str = "") -> str:
+    """Return a loss of Keras as code, and the convention that it is of."""
+    text = re.sub(r", convention='[\w.]+'|convention='[\w.]+'(, )?", "", spelling(preset))
+    return f"{text} in {convention or getattr(preset, 'convention', '')}"
+
+
 def with_dtype(source: Source, data: Data) -> Source:
     """Return a black box with the deviation that its dtype explains."""
     if source.probe is None:
         return source
-    return replace(source, within=max(EXACT, tolerance(source.probe.answer(data), data) * 10))
+    own = source.own(data)
+    return replace(source, within=max(EXACT, tolerance(source.probe.answer(own), own) * 10))
 
 
 def live(source: Source, thing: Any, data: Data) -> Answer | None:
     """Return what a recognized criterion itself gives; None for what is no criterion."""
     if source.known is None:
         return None
-    return called(source.known, thing, data)
+    return called(source.known, thing, source.own(data))
 
 
 def tried(source: Source, data: Data) -> Reading | None:

@@ -34,6 +34,16 @@ def explain_convention(
     Raises:
         MatchError: If it is no loss of Keras, or there is no such version.
     """
+    other = under(found, convention)
+    return explain_known(other, called(other, other.preset, data), data, classes)
+
+
+def under(found: Found, convention: str) -> Known:
+    """Return a Keras loss as another version computes it.
+
+    Raises:
+        MatchError: If it is no loss of Keras, or there is no such version.
+    """
     named = _SAME.get(convention, convention)
     preset = found.preset if isinstance(found, Known) else None
     if not isinstance(preset, AbstractKeras) or named not in CONVENTIONS:
@@ -44,8 +54,7 @@ def explain_convention(
             "The version is misspelled, or the loss is another library's",
             "Leave `convention` out",
         )
-    other = of_preset(replace(preset, convention=named))
-    return explain_known(other, called(other, other.preset, data), data, classes)
+    return of_preset(replace(preset, convention=named))
 
 
 def elsewhere(known: Known, data: Data) -> tuple[Elsewhere, ...]:

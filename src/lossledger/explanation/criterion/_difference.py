@@ -20,7 +20,8 @@ class Difference:
     """Where two losses part.
 
     Attributes:
-        stage: One of `lossledger.explanation.STAGES`, "layout" or "parts".
+        stage: One of `lossledger.explanation.STAGES`, "layout" or "parts"; of models also
+            "outputs", "regularizer", "activity regularizer" or "add_loss".
         of_a: What the first does there, with its number.
         of_b: What the second does.
     """
@@ -66,7 +67,8 @@ def _stage(a: Flow, b: Flow) -> str | None:
         if a.values.size == b.values.size and _smoothing(a) != _smoothing(b):
             return "smoothing"
         one_within = (a.within is None) != (b.within is None)
-        return "weights" if one_within or _weighs(a.pooled) != _weighs(b.pooled) else "values"
+        weights = one_within or _weighs(a.pooled) != _weighs(b.pooled) or _count_others(a, b)
+        return "weights" if weights else "values"
     if not _alike(_entering(a), _entering(b)) and not _alike(_counted(a), _counted(b)):
         return "inner"
     if not _alike(_mass(a), _mass(b)):
@@ -111,6 +113,29 @@ def _alive(flow: Flow) -> Array:
     for weight in first.weights:
         alive &= weight.array != 0
     return flow.values[alive] if flow.values.shape == alive.shape else flow.values
+
+
+def _count_others(a: Flow, b: Flow) -> bool:
+    """Whether masks keep other values, and those that both keep are alike."""
+    if a.values.shape != b.values.shape:
+        return False
+    one, other = _kept(a), _kept(b)
+    both = one & other
+    apart = bool((one != other).any())
+    return apart and bool(both.any()) and _alike(a.values[both], b.values[both])
+
+
+def _kept(flow: Flow) -> Array:
+    """Return which values have no weight of 0 in any stage."""
+    kept = np.ones(flow.values.shape, bool)
+    axes = flow.left.axes
+    for stage in flow.stages:
+        here = stage.before.axes
+        if tuple(a for a in axes if a in here) == tuple(here):
+            place = tuple(slice(None) if a in here else None for a in axes)
+            for weight in stage.weights:
+                kept = kept & (weight.array != 0)[place]
+    return kept
 
 
 def _entering(flow: Flow) -> Array:

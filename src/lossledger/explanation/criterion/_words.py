@@ -12,6 +12,7 @@ from lossledger.explanation._parts import Piece, Step
 from lossledger.explanation.criterion._flow import Flow, Stage, Weight, is_of_sums
 from lossledger.losses import Elementwise
 from lossledger.reductions import Mean, RootMean, Sum
+from lossledger.reductions.shares import ShareMean
 
 _NAMES = {
     "class_weight": "class weights of the labels",
@@ -184,6 +185,10 @@ def _below(flow: Flow) -> Step:
         text = "denominator: a constant"
     elif isinstance(stage.reduction, RootMean):
         text = "denominator: Σ of the weights, then a root"
+    elif isinstance(stage.reduction, ShareMean):
+        what = f"N, the number of {_what(flow)}"
+        text = f"denominator: {what}, times the share that is in the mask, times the share of "
+        text += "weights that are not 0"
     else:
         text = f"denominator: as {stage.reduction} has it"
     return Step("denominator", text, (), amount, settings)
