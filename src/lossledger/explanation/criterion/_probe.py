@@ -94,6 +94,13 @@ def probe_of(thing: Any, data: Data) -> Probe:
             "Alone it has no reduction, or no outputs",
             "Pass ll.Objective(ll.Term('outputs', loss, axes=...))",
         )
+    if isinstance(thing, str):
+        raise MatchError(
+            "What is explained is a loss, not its name: libraries give one name to several losses",
+            f"Found {thing!r}",
+            "Keras takes such strings in compile(), and looks them up itself",
+            f"Pass keras.losses.get({thing!r}), or the loss of the library that you mean",
+        )
     if not callable(thing):
         raise MatchError(
             "What is explained must be a criterion: callable with outputs and targets",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lossledger._typing import Array, Callable
-from lossledger.explanation._parts import Step
+from lossledger.explanation._parts import STAGES, Step
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._probe import Probe, taken, tried
 
@@ -48,8 +48,8 @@ def measure(probe: Probe, data: Data, value: float, tolerance: float) -> Measure
     kind, batch = _batch(probe, data, value, near, undecided)
     steps += batch
     undecided.append("which function of outputs and targets it is: values and gradients alone")
-    order = {s: i for i, s in enumerate(("values", "inner", "weights", "numerator", "denominator"))}
-    return Measured(tuple(sorted(steps, key=lambda s: order[s.stage])), tuple(undecided), kind)
+    ordered = sorted(steps, key=lambda s: STAGES.index(s.stage))
+    return Measured(tuple(ordered), tuple(undecided), kind)
 
 
 @dataclass(frozen=True)
