@@ -143,6 +143,21 @@ def test_sums_of_two(kind):
     print(kind, found.notes[0].found)
 
 
+def test_parts_that_are_multiples_are_said():
+    """Errors below 1: Huber's loss is half the squared error, and nothing tells them apart."""
+    found = ll.explain(
+        lambda o, t: functional.mse_loss(o, t) + 0.1 * functional.l1_loss(o, t), SCORES / 9, YES / 2
+    )
+    assert found.deviation <= 1e-12
+    said = [p.loss for p in found.pieces] + [u for u in found.undecided if "multiple" in u]
+    assert "torch.HuberLoss()" in " ".join(said)
+    assert "torch.MSELoss()" in " ".join(said)
+    apart = ll.explain(
+        lambda o, t: functional.mse_loss(o, t) + 0.1 * functional.l1_loss(o, t), SCORES, YES
+    )
+    assert not any("multiple" in u for u in apart.undecided)
+
+
 def test_a_product_is_no_sum():
     """Broken twin: the product of two losses is a sum of them on no second batch."""
     found = ll.explain(

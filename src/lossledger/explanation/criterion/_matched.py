@@ -99,6 +99,9 @@ def explain_sum(
         _ELSEWHERE,
     )
     same = tuple(f"which sum it is: on this data {_spelled(s)} is the same" for s in others[:3])
+    if best.alike:
+        names = ", ".join(spelling(p) for p in best.alike[:3])
+        same += (f"which losses the parts are: on this data {names} is a multiple of one of them",)
     return Explanation(
         probe.name,
         probe.name,

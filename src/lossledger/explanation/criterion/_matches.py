@@ -25,12 +25,14 @@ class Matches:
         sums: Pairs of presets, if no preset alone equals it.
         batches: On how many batches they were verified.
         undecided: What was not searched, and why.
+        searched: Whether numeric options and sums of two were.
     """
 
     equal: tuple[Equal, ...] = ()
     sums: tuple[Sum, ...] = ()
     batches: int = 0
     undecided: tuple[str, ...] = ()
+    searched: bool = False
 
 
 def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matches:
@@ -43,7 +45,7 @@ def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matche
     """
     wanted = wanted_of(probe, precise.data)
     if not wanted:
-        return Matches()
+        return Matches(undecided=("what it equals: it gives 0 on this data",))
     count = len(wanted)
 
     def fit(found: Sequence[Equal]) -> tuple[Equal, ...]:
@@ -65,7 +67,7 @@ def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matche
     if pairs:
         return Matches((), pairs, count, ("numeric options: a sum of two was found first",))
     found = fit(searched(wanted, goal, takers, precise.tiers, meter))
-    return Matches(found, (), count, _left(meter))
+    return Matches(found, (), count, _left(meter), searched=True)
 
 
 def _small(wanted: Sequence[Wanted]) -> Wanted | None:

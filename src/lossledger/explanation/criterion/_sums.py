@@ -11,6 +11,7 @@ from lossledger.explanation.criterion._batches import Wanted
 from lossledger.explanation.criterion._candidates import SLOPES
 from lossledger.explanation.criterion._catalog import Family, Meter, formed, row_of
 from lossledger.presets._base import AbstractLibraryLoss
+from lossledger.presets._registry import library_of
 from lossledger.presets.migration import REFUSALS
 
 MOST = 200
@@ -36,7 +37,8 @@ _SMOOTH: Sequence[Mapping[str, float]] = (
 )
 """Smoothings of losses of overlap that are tried beside their defaults."""
 
-_Part = tuple[Family, Array]
+_Part = tuple[Family, list[Family]]
+"""Presets, and others of their library that are a multiple of them on the batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,7 @@ class Sum:
         deviation: Largest of the numbers on any batch, relative.
         slope: Largest of the gradients, relative to the largest.
         held: The same of the number, on the batch that took no part in finding the factors.
+        alike: Other presets, each a multiple of one of the two on the batch searched on.
     """
 
     presets: tuple[AbstractLibraryLoss, AbstractLibraryLoss]
@@ -58,6 +61,7 @@ class Sum:
     deviation: float
     slope: float
     held: float
+    alike: tuple[AbstractLibraryLoss, ...] = ()
 
 
 def sums(
@@ -83,12 +87,14 @@ def sums(
     if not held or len(wanted) < 3 or any(w.slopes is None for w in wanted):
         return []
     parts = _distinct(_smoothed(found, goal, meter), goal)
-    rows = [_scaled(row, goal) for _, row in parts]
+    rows = [_scaled(family.row, goal) for family, _ in parts]
     pairs = _pairs(rows, _scaled(goal.vector, goal), max(tolerances[-1] * SLOPES, 1e-7))
     for within in tolerances:
         several: list[Sum] = []
         for i, j in pairs[:_FEW]:
-            several += _expanded(parts[i][0], parts[j][0], wanted, within)
+            same = tuple(f.alike[0] for _, others in (parts[i], parts[j]) for f in others)
+            agreed = _expanded(parts[i][0], parts[j][0], wanted, within)
+            several += [replace(s, alike=same) for s in agreed]
         if several:
             return sorted(several, key=_rank)
     return []
@@ -119,15 +125,21 @@ def _smoothed(found: Sequence[Family], goal: Wanted, meter: Meter) -> list[Famil
 
 
 def _distinct(found: Sequence[Family], goal: Wanted) -> list[_Part]:
-    """Return families with their rows, each direction once, the first of them."""
+    """Return families, each direction once: the first, and others of its library."""
     parts: list[_Part] = []
     units = np.zeros((0, goal.vector.size))
     for family in found:
         row = _scaled(family.row, goal)
         unit = row / np.linalg.norm(row)
-        if len(parts) < MOST and not (1 - np.abs(units @ unit) < 1e-14).any():
+        same = np.flatnonzero(1 - np.abs(units @ unit) < 1e-14)
+        if same.size:
+            first, others = parts[int(same[0])]
+            kinds = {type(f.alike[0]) for f in (first, *others)}
+            own = library_of(first.alike[0]) == library_of(family.alike[0])
+            others += [family] if own and type(family.alike[0]) not in kinds else []
+        elif len(parts) < MOST:
             units = np.vstack([units, unit])
-            parts.append((family, family.row))
+            parts.append((family, []))
     return parts
 
 

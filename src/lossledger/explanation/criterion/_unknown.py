@@ -40,10 +40,13 @@ def explain_unknown(
     own = float(answer.array)
     last = Step("numerator", f"the number that {probe.name} returns", (), own)
     piece = Piece("outputs", probe.name, probe.name, (*seen.steps, last), "f", own, measured=True)
+    tried = "at its defaults"
+    if found.searched:
+        tried += " or under numbers that were searched for, nor does the sum of two"
     note = Note(
         "measured",
-        f"{unknown.reason[:1].upper()}{unknown.reason[1:]}; no preset equals it on this data, "
-        f"nor does the sum of two.{fine.told(0.0)}",
+        f"{unknown.reason[:1].upper()}{unknown.reason[1:]}; no preset equals it on this data "
+        f"{tried}.{fine.told(0.0)}",
         "Read the steps as measurements of values and gradients on this data, no more.",
     )
     return Explanation(
