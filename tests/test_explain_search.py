@@ -62,6 +62,11 @@ FOUND = {
         lambda o, t: functional.multi_margin_loss(o, t, margin=0.3), SCORES, LABELS,
         {"MultiMarginLoss": {"margin": 0.3}},
     ),
+    "triplets": (
+        lambda a, p, n: functional.triplet_margin_loss(a, p, n, margin=0.3),
+        (SCORES, SCORES.roll(1, 1), SCORES.roll(3, 0)), None,
+        {"TripletMarginLoss": {"margin": 0.3}},
+    ),
     "Dice": (
         dice, IMAGE, HOT,
         {"DiceLoss": {"smooth_nr": 1, "smooth_dr": 1}},

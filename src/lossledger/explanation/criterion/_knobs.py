@@ -14,7 +14,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "epsilon": (0.0, 10.0),
     "gamma": (0.0, 10.0),
     "label_smoothing": (0.0, 1.0),
-    "margin": (0.0, 10.0),
+    "margin": (1e-3, 10.0),
     "pos_weight": (1e-3, 1e3),
     "q": (0.01, 1.0),
     "smooth": (1e-8, 1e4),

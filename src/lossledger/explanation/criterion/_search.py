@@ -181,13 +181,13 @@ def searched(
                     continue
             equal += _along(line, family, there, tolerances, solved)
     once = {(repr(e.preset), e.form): e for e in reversed(equal)}
-    return sorted(once.values(), key=lambda e: (*_rank(e), _place(e, found)))
+    return sorted(once.values(), key=lambda e: (*_rank(e, equal), _place(e, found)))
 
 
-def _rank(equal: Equal) -> tuple[bool, int, int]:
-    """Return what comes first: no factor, then the closest, then the fewest numbers."""
-    far = round(np.log10(max(equal.deviation, 1e-12)) / 2)
-    return equal.factor != 1, far, len(equal.options)
+def _rank(equal: Equal, others: Sequence[Equal]) -> tuple[bool, bool, int]:
+    """Return what comes first: no factor, then what is about as close as the closest."""
+    least = min(e.deviation for e in others)
+    return equal.factor != 1, equal.deviation > 100 * max(least, 1e-14), len(equal.options)
 
 
 def _place(equal: Equal, found: Sequence[Family]) -> int:
@@ -217,7 +217,10 @@ def _along(
             ]
             if not agreed and by_slope:
                 agreed = _resmoothed(own, others, numbers, wanted, tolerances)
-            found += [replace(e, form=family.form) for e in sorted(agreed, key=_rank)[:1]]
+            found += [
+                replace(e, form=family.form)
+                for e in sorted(agreed, key=lambda e: e.factor != 1)[:1]
+            ]
     return found
 
 
