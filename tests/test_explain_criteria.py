@@ -2,8 +2,10 @@
 """Criteria of libraries are recognized, and their explanations add up to their numbers."""
 
 import functools
+import importlib
 import inspect
 import json
+import pkgutil
 
 import explained
 import numpy as np
@@ -19,6 +21,7 @@ from lossledger.explanation.criterion._call import called
 from lossledger.explanation.criterion._host import data_of
 from lossledger.explanation.criterion._known import Known
 from lossledger.explanation.criterion._recognize import recognize
+from lossledger.presets._registry import presets_of
 
 SINGLE = 2e-6
 """Largest deviation of numbers computed in float32, of these few elements."""
@@ -99,6 +102,29 @@ def test_every_monai_loss_is_known_or_named():
     public = {n: c for n, c in vars(monai.losses).items() if inspect.isclass(c)}
     classes = {c.__name__ for c in public.values() if c.__module__.startswith("monai.losses")}
     assert classes == {*ll.presets.monai.__all__, *_images.MONAI_UNKNOWN}
+
+
+def test_every_smp_loss_is_known_or_named():
+    """Every class of segmentation_models_pytorch.losses."""
+    classes = {n for n, c in vars(smp_losses()).items() if inspect.isclass(c)}
+    presets = {kind.__name__ for kind in presets_of("smp")}
+    assert classes == presets | {*_images.SMP_UNKNOWN}
+    assert not presets & {*_images.SMP_UNKNOWN}
+
+
+def test_every_nnunet_loss_is_known_or_named():
+    """Every class of nnU-Net's package of losses, in the module where it is looked for."""
+    from nnunetv2.training import loss
+
+    classes = {}
+    for module in pkgutil.iter_modules(loss.__path__):
+        there = importlib.import_module(f"{loss.__name__}.{module.name}")
+        own = {n for n, c in vars(there).items() if inspect.isclass(c)}
+        classes |= {n: module.name for n in own if vars(there)[n].__module__ == there.__name__}
+    presets = {kind.__name__ for kind in presets_of("nnunet")}
+    assert {*classes} == presets | {*_images.NNUNET_UNKNOWN}
+    assert classes == _images.NNUNET
+    assert not presets & {*_images.NNUNET_UNKNOWN}
 
 
 def test_steps_of_a_weighted_cross_entropy():

@@ -193,9 +193,10 @@ def test_option_without_a_preset(b):
         (lambda o, t: o.sum() * float("nan"), "NaN"),
         (lambda o, t: (o - t[:2]).sum(), "callable on this data"),
         (3.0, "callable with outputs and targets"),
+        ("categorical_crossentropy", r"keras\.losses\.get\('categorical_crossentropy'\)"),
         (ll.losses.SquaredError(), r"in its objective.*ll\.Objective"),
     ],
-    ids=["none", "tuple", "nan", "shapes", "no criterion", "a loss alone"],
+    ids=["none", "tuple", "nan", "shapes", "no criterion", "a name", "a loss alone"],
 )
 def test_bad_criterion(criterion, message, b):
     """What gives no number is an error with a remedy."""

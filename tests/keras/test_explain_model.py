@@ -198,6 +198,27 @@ def test_own_means_of_a_loss_without_preset():
     assert sum(r.support for r in found.rows) == 4 * 8 * 8
 
 
+class StopError(Exception):
+    """What no loss raises because a length is not its own."""
+
+
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError, AssertionError, IndexError, StopError])
+def test_only_refusals_are_taken_for_refusals(kind):
+    """A loss that refuses another length leaves the axis open; any other exception is its own."""
+
+    def fixed(y, p):
+        if p.shape[-1] != 5:
+            raise kind("five classes only")
+        return keras.ops.sum((y - p) ** 2, axis=-1)
+
+    if kind is StopError:
+        with pytest.raises(StopError, match="five classes only"):
+            explained(segmentation(fixed))
+        return
+    found = explained(segmentation(fixed))
+    assert "goes in the loss's own way" in found.pieces[0].step("inner").text
+
+
 def test_weights_along_another_axis():
     """(B,) weights on (B, T) values with T = B weigh the steps, and the page says so."""
     x, y = np.ones((6, 6, 2)), np.arange(36.0).reshape(6, 6, 1)

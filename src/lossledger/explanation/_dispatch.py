@@ -33,7 +33,8 @@ def explain(
         mask: For objectives and presets that take one. A Keras model makes its own.
         classes: Names of the classes, for rows that people can read.
         convention: The version of Keras whose number is wanted: "keras1", "keras2.3",
-            "keras2.10", "keras2.11", "keras3" or "keras3.16"; Keras models and losses alone.
+            "keras2.10" (models alone), "keras2.11", "keras3" or "keras3.16"; Keras models and
+            losses alone.
 
     Returns:
         The explanation; print it, or read `pieces`, `rows`, `notes`, `to_dict()`.

@@ -6,8 +6,8 @@ from typing import Any
 
 from lossledger._typing import Mapping
 
-STAGES = ("values", "inner", "weights", "numerator", "denominator", "smoothing", "loss_weight")
-"""The flow from outputs to a number: two losses differ first in the first of these."""
+STAGES = ("smoothing", "values", "weights", "inner", "numerator", "denominator", "loss_weight")
+"""The flow from outputs and targets to a number, in the order in which its stages mostly act."""
 
 
 @dataclass(frozen=True)

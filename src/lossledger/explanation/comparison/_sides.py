@@ -16,9 +16,9 @@ from lossledger.explanation.criterion._explain import flows_of, on_batch
 from lossledger.explanation.criterion._flow import Flow, flow_of
 from lossledger.explanation.criterion._host import Data, framework_of, host
 from lossledger.explanation.criterion._known import Known, spelling
+from lossledger.explanation.criterion._precision import tolerance
 from lossledger.explanation.criterion._probe import Probe, probe_of
 from lossledger.explanation.criterion._recognize import recognize
-from lossledger.explanation.criterion._unknown import tolerance
 from lossledger.objective import Objective
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets.migration import REFUSALS

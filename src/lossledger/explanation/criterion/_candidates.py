@@ -9,9 +9,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from lossledger._typing import Array, Sequence
+from lossledger.explanation.criterion._batches import Wanted
 from lossledger.explanation.criterion._host import Data
-from lossledger.explanation.criterion._probe import Probe, taken
-from lossledger.explanation.criterion._tests import number
 from lossledger.explanation.criterion._weights import weighted
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._compound import AbstractCompound
@@ -28,8 +27,8 @@ ORDER = {
 """Libraries to look in, by the framework of the arrays; the first equal one is named."""
 
 
-_MOST = 4096
-"""Outputs of the part that presets are tried on first."""
+SLOPES = 10
+"""How many times as far as numbers gradients may be off: of the largest, by its rounding."""
 
 
 @dataclass(frozen=True)
@@ -41,56 +40,42 @@ class Equal:
         factor: By what its number and gradient are multiplied.
         deviation: Largest of the numbers, relative.
         slope: Largest of the gradients, relative to the largest; None if there is none.
+        options: Those whose numbers were searched for.
+        loose: Those of them for which other numbers agree on these data as well.
+        form: In which targets are passed to it; "" for as they are.
     """
 
     preset: AbstractLibraryLoss
     factor: float
     deviation: float
     slope: float | None
+    options: tuple[str, ...] = ()
+    loose: tuple[str, ...] = ()
+    form: str = ""
 
 
-def equals(probe: Probe, data: Data, tolerance: float) -> list[Equal]:
-    """Return the presets that agree on this data, with outputs reversed, and on a part of it.
+def equals(wanted: Sequence[Wanted], home: str, tolerance: float) -> list[Equal]:
+    """Return the presets that agree on all batches; what fails on a small one is not tried on.
 
     Args:
-        probe: The criterion.
-        data: NumPy arrays in their own dtypes.
+        wanted: What the black box gives, the smallest batch first.
+        home: Framework of its arrays.
         tolerance: Largest deviation of what is called equal.
     """
-    drawn = _drawn(probe, data)
-    wanted = [(probe.answer(d), probe.slopes(d)) for d in drawn]
-    if any(not a.reduced or a.array == 0 for a, _ in wanted):
-        return []
-    numbers = [float(a.array) for a, _ in wanted]
-    slopes = [s for _, s in wanted]
-    there = [d.on_host() for d in drawn]
     found: list[Equal] = []
-    for library in ORDER[probe.home]:
-        for preset in configured(library, len(data.outputs)):
-            one = compared(preset, there, numbers, slopes, tolerance)
+    whole = next((w for w in wanted if w.name == "whole"), None)
+    if whole is None:
+        return []
+    for library in ORDER[home]:
+        for preset in configured(library, len(whole.data.outputs)):
+            one = compared(preset, wanted, tolerance)
             found += [] if one is None else [one]
     if not any(e.factor == 1 for e in found):
-        whole = drawn.index(data)
-        for preset in weighted(data.on_host(), slopes[whole]):
-            one = compared(preset, there, numbers, slopes, tolerance)
+        for preset in weighted(whole.data, whole.slopes):
+            one = compared(preset, wanted, tolerance)
             found += [] if one is None else [one]
     found.sort(key=lambda e: e.factor != 1)
     return found
-
-
-def _drawn(probe: Probe, data: Data) -> list[Data]:
-    """Return the first part of the data, if that is taken, the data, and them in reverse.
-
-    What does not agree on the part, which is small, is not tried on the rest.
-    """
-    count = data.outputs[0].shape[0] if data.outputs[0].ndim else 0
-    if count < 2 or any(o.shape[:1] != (count,) for o in data.outputs):
-        return [data]
-    found = [data, replace(data, outputs=tuple(o[::-1].copy() for o in data.outputs))]
-    few = _MOST // max(1, data.outputs[0].size // count)
-    part = taken(data, np.arange(max(2, min(few, 2 * count // 3))))
-    value = number(probe, part)
-    return [part, *found] if value else found
 
 
 def configured(library: str, reads: int) -> list[AbstractLibraryLoss]:
@@ -124,16 +109,13 @@ def _choices(hint: Any, name: str) -> tuple[Any, ...]:
 
 
 def compared(
-    preset: AbstractLibraryLoss,
-    drawn: Sequence[Data],
-    numbers: Sequence[float],
-    slopes: Sequence[tuple[Array, ...] | None],
-    tolerance: float,
+    preset: AbstractLibraryLoss, wanted: Sequence[Wanted], tolerance: float
 ) -> Equal | None:
     """Return how a preset agrees with numbers and gradients; None if it does not."""
     factor: float | None = None
     far, off = 0.0, None
-    for data, goal, slope in zip(drawn, numbers, slopes, strict=True):
+    for each in wanted:
+        data, goal = each.data, each.number
         try:
             with np.errstate(all="ignore"):
                 value, mine = preset.value_and_grad(data.given, data.targets)
@@ -145,11 +127,11 @@ def compared(
         factor = goal / value if factor is None else factor
         factor = 1.0 if abs(factor - 1) <= tolerance else factor
         far = max(far, abs(factor * value - goal) / abs(goal))
-        if slope is not None:
+        if each.slopes is not None:
             own = mine if isinstance(mine, tuple) else (mine,)
-            apart = _apart(own, slope, factor)
+            apart = _apart(own, each.slopes, factor)
             off = apart if off is None else max(off, apart)
-        if far > tolerance or (off is not None and off > tolerance * 10):
+        if not far <= tolerance or not (off is None or off <= tolerance * SLOPES):
             return None
     if factor is None or (off is None and factor != 1):
         return None
@@ -162,7 +144,8 @@ def _apart(mine: Sequence[Array], theirs: Sequence[Array], factor: float) -> flo
         if one.shape != other.shape:
             return float("inf")
         size = max(float(np.abs(other).max(initial=0.0)), 1e-12)
-        worst = max(worst, float(np.abs(factor * one - other).max(initial=0.0)) / size)
+        apart = float(np.abs(factor * one - other).max(initial=0.0)) / size
+        worst = max(worst, apart if np.isfinite(apart) else float("inf"))
     return worst
 
 

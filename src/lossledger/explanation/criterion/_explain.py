@@ -15,7 +15,8 @@ from lossledger.explanation.criterion._flow import Flow, flow_of
 from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._known import Known
 from lossledger.explanation.criterion._notes import matters
-from lossledger.explanation.criterion._words import bare, piece_of
+from lossledger.explanation.criterion._plain import bare
+from lossledger.explanation.criterion._words import piece_of
 from lossledger.frames import NamedArray
 from lossledger.ledger import Ledger, Row
 from lossledger.losses import Elementwise, FromSums

@@ -46,12 +46,13 @@ NNUNET_UNKNOWN: dict[str, str] = {
 _MASKED = ("MaskedDiceLoss", "SoftDiceLoss", "MemoryEfficientSoftDiceLoss")
 """Losses that take a mask when they are called."""
 
-_NNUNET = {
+NNUNET: dict[str, str] = {
     "SoftDiceLoss": "dice", "MemoryEfficientSoftDiceLoss": "dice",
     "RobustCrossEntropyLoss": "robust_ce_loss", "TopKLoss": "robust_ce_loss",
     "DC_and_CE_loss": "compound_losses", "DC_and_BCE_loss": "compound_losses",
     "DC_and_topk_loss": "compound_losses", "DeepSupervisionWrapper": "deep_supervision",
 }  # fmt: skip
+"""Classes of nnU-Net, and their modules in nnunetv2.training.loss."""
 
 
 def recognize(thing: Any) -> Found | None:
@@ -132,7 +133,7 @@ def _smp(thing: Any, name: str) -> Found | None:
 
 
 def _nnunet(thing: Any, name: str) -> Found | None:
-    module = sys.modules.get(f"nnunetv2.training.loss.{_NNUNET.get(name, '')}")
+    module = sys.modules.get(f"nnunetv2.training.loss.{NNUNET.get(name, '')}")
     if module is None or getattr(module, name, None) is not type(thing):
         return None
     if name in NNUNET_UNKNOWN:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lossledger._errors import MatchError
+from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array, Callable
 from lossledger.explanation.criterion._call import Answer, answered, dtype_of
 from lossledger.explanation.criterion._host import Data, framework_of, host, into
@@ -18,7 +18,8 @@ from lossledger.losses import AbstractLoss, AbstractOverlapLoss
 from lossledger.presets.migration import REFUSALS
 from lossledger.term import Term
 
-_NARROW = ("float16", "bfloat16")
+NARROW = ("float16", "bfloat16")
+"""Dtypes too coarse to tell a mean from a weighted mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,16 @@ class Probe:
         return None if found is None else tuple(host(s) for s in found)
 
 
+def tried(probe: Probe, data: Data) -> Answer | None:
+    """Return the answer on data that no user passed; None if the criterion refuses it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return probe.answer(data)
+        except LossLedgerError:
+            return None
+
+
 def summed(probe: Probe) -> Probe:
     """Return a criterion that gives an array as one that gives its sum."""
 
@@ -82,6 +93,13 @@ def probe_of(thing: Any, data: Data) -> Probe:
             f"Found {type(thing).__name__}",
             "Alone it has no reduction, or no outputs",
             "Pass ll.Objective(ll.Term('outputs', loss, axes=...))",
+        )
+    if isinstance(thing, str):
+        raise MatchError(
+            "What is explained is a loss, not its name: libraries give one name to several losses",
+            f"Found {thing!r}",
+            "Keras takes such strings in compile(), and looks them up itself",
+            f"Pass keras.losses.get({thing!r}), or the loss of the library that you mean",
         )
     if not callable(thing):
         raise MatchError(
@@ -176,7 +194,7 @@ def in_numpy(data: Data) -> Data:
 def is_narrow(data: Data) -> bool:
     """Whether an array is of half precision."""
     arrays = (*data.outputs, data.targets, data.sample_weight)
-    return any(dtype_of(a) in _NARROW for a in arrays if a is not None)
+    return any(dtype_of(a) in NARROW for a in arrays if a is not None)
 
 
 def widened(data: Data) -> Data:
@@ -188,4 +206,4 @@ def widened(data: Data) -> Data:
 
 
 def _wide(array: Array) -> Array:
-    return array.astype(np.float32) if dtype_of(array) in _NARROW else array
+    return array.astype(np.float32) if dtype_of(array) in NARROW else array

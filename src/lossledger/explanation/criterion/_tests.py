@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a black box does to batches that are repeated, split, scaled or shifted."""
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lossledger._errors import LossLedgerError
 from lossledger._typing import Array, Callable
-from lossledger.explanation._parts import Step
+from lossledger.explanation._parts import STAGES, Step
 from lossledger.explanation.criterion._host import Data
-from lossledger.explanation.criterion._probe import Probe, taken
+from lossledger.explanation.criterion._probe import Probe, taken, tried
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ def measure(probe: Probe, data: Data, value: float, tolerance: float) -> Measure
     kind, batch = _batch(probe, data, value, near, undecided)
     steps += batch
     undecided.append("which function of outputs and targets it is: values and gradients alone")
-    order = {s: i for i, s in enumerate(("values", "inner", "weights", "numerator", "denominator"))}
-    return Measured(tuple(sorted(steps, key=lambda s: order[s.stage])), tuple(undecided), kind)
+    ordered = sorted(steps, key=lambda s: STAGES.index(s.stage))
+    return Measured(tuple(ordered), tuple(undecided), kind)
 
 
 @dataclass(frozen=True)
@@ -66,12 +64,9 @@ class _Near:
 
 def number(probe: Probe, data: Data) -> float | None:
     """Return the number on other data; None if the criterion refuses it or it is no number."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of data that are no user's
-        try:
-            found = probe.answer(data)
-        except LossLedgerError:
-            return None
+    found = tried(probe, data)
+    if found is None:
+        return None
     return float(found.array) if found.reduced else None
 
 

@@ -1,26 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Criteria that are not recognized: equal to something that is known, or measured."""
 
-from dataclasses import replace
-
-import numpy as np
-
 from lossledger._typing import Sequence
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Note, Piece, Step
-from lossledger.explanation.criterion._call import Answer, dtype_of
-from lossledger.explanation.criterion._candidates import Equal, equals, factor_in_words
-from lossledger.explanation.criterion._explain import explain_preset
+from lossledger.explanation.criterion._call import Answer
 from lossledger.explanation.criterion._host import Data
-from lossledger.explanation.criterion._known import Known, Unknown, spelling
-from lossledger.explanation.criterion._probe import Probe, in_numpy, is_narrow, summed
+from lossledger.explanation.criterion._known import Unknown
+from lossledger.explanation.criterion._matched import explain_array, explain_equal, explain_sum
+from lossledger.explanation.criterion._matches import matches_of
+from lossledger.explanation.criterion._precision import Precise, precise, tolerance
+from lossledger.explanation.criterion._probe import Probe, summed
 from lossledger.explanation.criterion._repeat import drawn
 from lossledger.explanation.criterion._tests import measure
-from lossledger.presets._base import AbstractLibraryLoss
-from lossledger.presets.torch import CrossEntropyLoss
-
-_ELSEWHERE = "Losses that agree here may differ elsewhere: try data with other labels and sizes."
-_WITHIN = {"float64": 1e-9, "float32": 2e-5, "float16": 2e-2, "bfloat16": 5e-2}
 
 
 def explain_unknown(
@@ -31,24 +23,30 @@ def explain_unknown(
     other = drawn(probe, data, answer, tolerance(answer, data))
     if other is not None:
         return _random(probe, answer, other, unknown)
-    plain = in_numpy(data)
-    seen_in = answer if not is_narrow(data) else probe.answer(plain)
-    within = tolerance(seen_in, plain)
+    fine = precise(probe, data, answer)
+    if not fine.decides:
+        return _coarse(probe, answer, fine, unknown)
     if not answer.reduced:
-        alike = [e for e in equals(summed(probe), plain, within) if e.factor == 1]
-        return _array(probe, answer, unknown, alike[0] if alike else None, data)
-    found = equals(probe, plain, within)
-    if found:
-        return _equal(probe, answer, found, data, classes)
-    value = float(seen_in.array)
+        alike = matches_of(summed(probe), fine, only_one=True)
+        return explain_array(probe, answer, unknown, alike, fine, data)
+    found = matches_of(probe, fine)
+    if found.equal:
+        return explain_equal(probe, answer, found, fine, data, classes)
+    if found.sums:
+        return explain_sum(probe, answer, found, fine, data, classes)
+    value = float(fine.answer.array)
     nameless = () if classes is None else ("rows by class: nothing says what a class is here",)
-    seen = measure(probe, plain, value, within)
+    seen = measure(probe, fine.data, value, fine.within)
     own = float(answer.array)
     last = Step("numerator", f"the number that {probe.name} returns", (), own)
     piece = Piece("outputs", probe.name, probe.name, (*seen.steps, last), "f", own, measured=True)
+    tried = "at its defaults"
+    if found.searched:
+        tried += " or under numbers that were searched for, nor does the sum of two"
     note = Note(
         "measured",
-        f"{unknown.reason[:1].upper()}{unknown.reason[1:]}; no preset equals it on this data.",
+        f"{unknown.reason[:1].upper()}{unknown.reason[1:]}; no preset equals it on this data "
+        f"{tried}.{fine.told(0.0)}",
         "Read the steps as measurements of values and gradients on this data, no more.",
     )
     return Explanation(
@@ -57,14 +55,33 @@ def explain_unknown(
         (piece,),
         number=own,
         notes=(note,),
-        undecided=(*seen.undecided, *nameless, f"what its parts are: {unknown.reason}"),
+        undecided=(
+            *seen.undecided,
+            *nameless,
+            *found.undecided,
+            f"what its parts are: {unknown.reason}",
+        ),
     )
 
 
-def tolerance(answer: Answer, data: Data) -> float:
-    """Return the largest deviation of what is called equal: of the coarsest dtype there is."""
-    floats = (answer.dtype, *(dtype_of(o) for o in data.outputs))
-    return max(_WITHIN.get(name, 1e-9) for name in floats)
+def _coarse(probe: Probe, answer: Answer, fine: Precise, unknown: Unknown) -> Explanation:
+    """Explain what takes half precision alone: its number, and nothing that follows from it."""
+    here, name = float(answer.array.sum()), probe.name
+    what = "number" if answer.reduced else "sum of the array"
+    last = Step("numerator", f"the {what} that {name} returns", (), here)
+    piece = Piece("outputs", name, name, (last,), "f", here, measured=True)
+    note = Note(
+        "coarse",
+        f"It gives its number in {fine.dtype} alone, in which losses that differ by some percent "
+        "are the same number.",
+        "Let it compute in float32 or float64, and explain it on such data.",
+    )
+    undecided = (
+        f"how it is reduced, and what it equals: that cannot be decided in {fine.dtype}",
+        f"what it is: {unknown.reason}",
+    )
+    number = here if answer.reduced else None
+    return Explanation(name, name, (piece,), number=number, notes=(note,), undecided=undecided)
 
 
 def _random(probe: Probe, answer: Answer, other: Answer, unknown: Unknown) -> Explanation:
@@ -84,101 +101,3 @@ def _random(probe: Probe, answer: Answer, other: Answer, unknown: Unknown) -> Ex
     )
     number = here if answer.reduced else None
     return Explanation(name, name, (piece,), number=number, notes=(note,), undecided=undecided)
-
-
-def _equal(
-    probe: Probe,
-    answer: Answer,
-    found: Sequence[Equal],
-    data: Data,
-    classes: Sequence[str] | None,
-) -> Explanation:
-    best = found[0]
-    known = Known(best.preset, spelling(best.preset), probe.home, "", probe.call)
-    inner = explain_preset(known, replace(data, sample_weight=None, mask=None), classes)
-    pieces = tuple(
-        replace(p, measured=True, loss_weight=p.loss_weight * best.factor) for p in inner.pieces
-    )
-    times = "" if best.factor == 1 else f"{factor_in_words(best.factor, data, batch=False)} times "
-    slope = "no gradient to compare" if best.slope is None else f"gradient {best.slope:.1e}"
-    also = [spelling(e.preset) for e in found[1:] if e.factor == 1][:3]
-    note = Note(
-        "measured",
-        f"On this data, in part and with its outputs in reverse, {probe.name} equals {times}"
-        f"{known.spelled}: the number deviates by {best.deviation:.1e}, {slope}."
-        + (f" So does {', '.join(also)}." if also else ""),
-        _ELSEWHERE,
-    )
-    rows = inner.rows if best.factor == 1 else ()
-    return replace(
-        inner,
-        subject=probe.name,
-        framework=probe.name,
-        pieces=pieces,
-        number=float(answer.array),
-        rows=rows,
-        overlooked=inner.overlooked if rows else (),
-        notes=(note, *inner.notes),
-        ledger=inner.ledger if best.factor == 1 else None,
-        undecided=(
-            "whether they agree on other data: only this batch was tried",
-            *_absent(best.preset, data),
-            *inner.undecided,
-        ),
-    )
-
-
-def _absent(preset: AbstractLibraryLoss, data: Data) -> tuple[str, ...]:
-    """Say which of the class weights that were read off belong to labels that do not occur."""
-    weight = getattr(preset, "weight", None)
-    if not isinstance(preset, CrossEntropyLoss) or weight is None:
-        return ()
-    there = np.unique(in_numpy(data).targets)
-    names = [str(k) for k in range(len(weight)) if k not in there]
-    if not names:
-        return ()
-    text = f"the weight of {', '.join(names)}: no label here is of it; 1 is written for it"
-    return (text,)
-
-
-def _array(
-    probe: Probe, answer: Answer, unknown: Unknown, alike: Equal | None, data: Data
-) -> Explanation:
-    """Explain what returns an array: nothing is minimized until it is reduced."""
-    array, shape = answer.array, tuple(answer.array.shape)
-    total, mean = float(array.sum()), float(array.mean())
-    steps = (
-        Step("values", "an array, which nothing reduces", shape),
-        Step("numerator", f"numerator: Σ of the {array.size} values", (), total),
-        Step("denominator", "denominator: none, the sum is taken to explain it"),
-    )
-    name = probe.name
-    piece = Piece("outputs", name, name, steps, "Σ l", total, 1.0, total, measured=True)
-    note = Note(
-        "unreduced",
-        f"It returns an array of shape {shape}, not a number: its sum is {total:.6g}, its mean "
-        f"{mean:.6g}.",
-        "Call .mean() or .sum() on it before the gradient is taken, and say which.",
-    )
-    undecided = ("what is minimized: an array is no loss", f"what it is: {unknown.reason}")
-    if alike is None:
-        return Explanation(name, probe.home, (piece,), notes=(note,), undecided=undecided)
-    known = Known(alike.preset, spelling(alike.preset), probe.home, "", probe.call)
-    inner = explain_preset(known, data, None)
-    slope = "no gradient to compare" if alike.slope is None else f"gradient {alike.slope:.1e}"
-    measured = Note(
-        "measured",
-        f"On this data, in part and with its outputs in reverse, its sum equals {known.spelled}: "
-        f"the number deviates by {alike.deviation:.1e}, {slope}.",
-        _ELSEWHERE,
-    )
-    pieces = tuple(replace(p, measured=True) for p in inner.pieces)
-    return replace(
-        inner,
-        subject=name,
-        framework=name,
-        pieces=pieces,
-        notes=(note, measured),
-        overlooked=(),
-        undecided=undecided[:1],
-    )

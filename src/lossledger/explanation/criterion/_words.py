@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A flow in words and in symbols: the steps of a piece, and its formula."""
 
-import inspect
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +8,17 @@ import numpy as np
 from lossledger._typing import Array, Sequence
 from lossledger.explanation._parts import Piece, Step
 from lossledger.explanation.criterion._flow import Flow, Stage, Weight, is_of_sums
-from lossledger.losses import Elementwise
-from lossledger.reductions import Mean, RootMean, Sum
+from lossledger.explanation.criterion._plain import (
+    about,
+    bare,
+    divided,
+    options_of,
+    reduced,
+    settings_of,
+    steps_before,
+    symbol,
+)
+from lossledger.reductions import Mean, Sum
 from lossledger.reductions.shares import ShareMean
 
 _NAMES = {
@@ -41,30 +48,48 @@ def piece_of(flow: Flow, output: str, loss: str) -> Piece:
 
 
 def steps_of(flow: Flow) -> tuple[Step, ...]:
-    """Return the stages from outputs to the number, in words."""
-    found = [_values(flow), *_present(flow)]
-    found += [_inner(stage) for stage in flow.inner]
-    found += [_weighing(w, flow) for w in flow.weights]
+    """Return the stages from targets and outputs to the number, in the order in which they act."""
+    found = [*_before(flow), *(_weighing(w, flow) for w in flow.pooled), _values(flow)]
+    found += [*_smoothing(flow), *_present(flow)]
     if flow.within is not None:
         text = "class weights multiply inside each value: the share of a class by its weight"
         within = {"class_weight": flow.within.tolist()}
         found.append(Step("weights", text, settings=within))
-    last = flow.last
-    if last.numerator is not None and not last.before.axes:
-        text = "the one cell there is"
-        found.append(Step("numerator", text, (), _one(last.numerator)))
-    elif last.numerator is not None:
-        text = f"numerator: Σ of the {_count(flow)} {_what(flow)}{_times(last)}"
-        found.append(Step("numerator", text, last.after.shape, _one(last.numerator)))
-    else:
-        text = f"{last.reduction} of the {_count(flow)} {_what(flow)}"
-        found.append(Step("numerator", text, last.after.shape, _one(last.cells)))
-    found.append(_below(flow))
-    found += _smoothing(flow)
+    for stage in flow.inner:
+        found += [*(_weighing(w, flow) for w in stage.weights), _inner(stage)]
+    found += [_weighing(w, flow) for w in flow.last.weights]
+    found += [_above(flow), _below(flow)]
     if flow.loss_weight != 1:
         factor = {"loss_weight": flow.loss_weight}
         found.append(Step("loss_weight", "times its weight", None, flow.loss_weight, factor))
     return tuple(found)
+
+
+def _before(flow: Flow) -> list[Step]:
+    """Say what is done to targets and outputs first."""
+    loss, found = flow.term.loss, []
+    epsilon = getattr(loss, "label_smoothing", 0.0)
+    if epsilon:
+        text = f"label smoothing: targets are moved by {epsilon:g} toward the uniform"
+        found.append(Step("smoothing", text, None, None, {"label_smoothing": float(epsilon)}))
+    smooth = f"moved by {epsilon:g} toward the uniform"
+    for name in ("targets", "outputs"):
+        done = [text for text in steps_before(loss, name) if text != smooth]
+        if done:
+            found.append(Step("values", f"{name}: {', then '.join(done)}"))
+    return found
+
+
+def _above(flow: Flow) -> Step:
+    """Say what is summed, or what else a reduction makes of the values."""
+    last = flow.last
+    if last.numerator is not None and not last.before.axes:
+        return Step("numerator", "the one cell there is", (), _one(last.numerator))
+    what = f"{_count(flow)} {_what(flow)}"
+    if last.numerator is not None:
+        text = f"numerator: Σ of the {what}{_times(last)}"
+        return Step("numerator", text, last.after.shape, _one(last.numerator))
+    return Step("numerator", reduced(last.reduction, what), last.after.shape, _one(last.cells))
 
 
 def formula_of(flow: Flow) -> str:
@@ -73,55 +98,6 @@ def formula_of(flow: Flow) -> str:
     for stage in flow.stages:
         text = _symbols(stage, text)
     return text
-
-
-def about(loss: Any) -> str:
-    """Return the first sentence of a loss's description, of the one inside it if it wraps one."""
-    inner = bare(loss)
-    if isinstance(inner, Elementwise):
-        return getattr(inner.f, "__name__", "a function of yours")
-    doc = inspect.getdoc(type(inner)) or type(inner).__name__
-    first = doc.split("\n\n", maxsplit=1)[0].replace("\n", " ").split("; ∂", maxsplit=1)[0]
-    return first.removesuffix(".")
-
-
-def bare(loss: Any) -> Any:
-    """Return the loss behind steps and labels."""
-    while hasattr(loss, "loss"):
-        loss = loss.loss
-    return loss
-
-
-def options_of(loss: Any) -> str:
-    """Return the options of a loss that are not at their defaults, and the steps before it."""
-    inner, said = bare(loss), []
-    if is_dataclass(inner):
-        for f in fields(inner):
-            value = getattr(inner, f.name)
-            plain = isinstance(value, bool | int | float | str)
-            plain = plain and f.name not in ("over", "ignore_index")  # they have steps of their own
-            if plain and value != f.default:
-                said.append(f"{f.name}={value!r}")
-    found = f" ({', '.join(said)})" if said else ""
-    while hasattr(loss, "loss"):
-        for name in ("outputs", "targets"):
-            steps = getattr(loss, name, ())
-            if isinstance(steps, tuple) and steps:
-                found += f"; {name} through {', '.join(map(str, steps))} first"
-        loss = loss.loss
-    return found
-
-
-def settings_of(loss: Any) -> dict[str, Any]:
-    """Return the options of a loss that are numbers or names, those of its wrappers too."""
-    found: dict[str, Any] = {"loss": type(bare(loss)).__name__}
-    while True:
-        if is_dataclass(loss):
-            named = {f.name: getattr(loss, f.name) for f in fields(loss)}
-            found |= {n: v for n, v in named.items() if isinstance(v, bool | int | float | str)}
-        if not hasattr(loss, "loss"):
-            return found
-        loss = loss.loss
 
 
 def _values(flow: Flow) -> Step:
@@ -145,7 +121,7 @@ def _inner(stage: Stage) -> Step:
     kind = "sum" if isinstance(stage.reduction, Sum) else "mean"
     text = f"{kind} over {over} first"
     if not isinstance(stage.reduction, Mean | Sum):
-        text = f"{stage.reduction} over {over} first"
+        text = f"{reduced(stage.reduction, 'values')} over {over} first"
     if stage.weights:
         text += ", weighted by " + ", ".join(w.name for w in stage.weights)
     settings = {"over": over}
@@ -180,17 +156,13 @@ def _below(flow: Flow) -> Step:
     elif isinstance(kind, str):
         text = f"denominator: {_counted(kind, stage, flow)}"
         offset = getattr(stage.reduction, "offset", 0.0)
-        text += f", then {offset:g} is added; divided by" if offset else ""
+        text += f" (then {offset:g} is added to the quotient)" if offset else ""
     elif isinstance(kind, int | float):
         text = "denominator: a constant"
-    elif isinstance(stage.reduction, RootMean):
-        text = "denominator: Σ of the weights, then a root"
     elif isinstance(stage.reduction, ShareMean):
-        what = f"N, the number of {_what(flow)}"
-        text = f"denominator: {what}, times the share that is in the mask, times the share of "
-        text += "weights that are not 0"
+        text = f"denominator: {_shares(stage, flow)}"
     else:
-        text = f"denominator: as {stage.reduction} has it"
+        text = f"denominator: {divided(stage.reduction)}"
     return Step("denominator", text, (), amount, settings)
 
 
@@ -213,18 +185,25 @@ def _counted(kind: str, stage: Stage, flow: Flow) -> str:
     return f"N, the number of {what}{ignored}"
 
 
+def _shares(stage: Stage, flow: Flow) -> str:
+    """Say by what a mean over two shares divides: masks and weights each count apart."""
+    masks = [w for w in stage.weights if w.is_mask]
+    others = len(stage.weights) > len(masks)
+    if not masks:
+        return _counted("nonzero" if others else "elements", stage, flow)
+    if not others:
+        return _counted("mask", stage, flow)
+    return f"number of {_kept(masks)}, times the share of the {_what(flow)} whose weight is not 0"
+
+
 def _kept(masks: Sequence[Weight]) -> str:
     names = {"mask": "elements in the mask"}
     return " and ".join(names.get(w.name, _NAMES.get(w.name, w.name)) for w in masks)
 
 
 def _smoothing(flow: Flow) -> list[Step]:
-    loss = flow.term.loss
-    found = []
-    epsilon = getattr(loss, "label_smoothing", 0.0)
-    if epsilon:
-        text = f"label smoothing: targets are moved by {epsilon:g} toward the uniform"
-        found.append(Step("smoothing", text, None, None, {"label_smoothing": float(epsilon)}))
+    """Say what is added above and below the fraction of a loss of sums."""
+    loss, found = flow.term.loss, []
     inner = bare(loss)
     top = getattr(inner, "smooth", None)
     if is_of_sums(flow) and isinstance(top, int | float):
@@ -245,17 +224,26 @@ def _symbols(stage: Stage, inside: str) -> str:
     reduction = stage.reduction
     if not stage.before.axes:
         return inside
-    if isinstance(reduction, Sum):
-        return f"Σ{where} {top}"
-    if type(reduction).__name__ == "OffsetMean":
-        offset = float(getattr(reduction, "offset", 0.0))
-        return f"Σ{where} {top} / {_divisor(stage)} {'-' if offset < 0 else '+'} {abs(offset):g}"
-    if isinstance(reduction, Mean):
-        bare_mean = not stage.weights and reduction.denominator in ("weights", "elements")
-        if bare_mean and not last:
-            return f"mean{where}({inside})"
-        return f"Σ{where} {top} / {_divisor(stage)}"
-    return f"{reduction}({inside})"
+    divisor = _share_divisor(stage) if isinstance(reduction, ShareMean) else ""
+    if hasattr(reduction, "denominator"):
+        divisor = _divisor(stage)
+    bare_mean = isinstance(reduction, Mean) and not last and not stage.weights
+    if bare_mean and getattr(reduction, "denominator", None) in ("weights", "elements"):
+        return f"mean{where}({inside})"
+    if not divisor:
+        sums = isinstance(reduction, Sum)
+        return f"Σ{where} {top}" if sums else symbol(reduction, top)
+    offset = float(getattr(reduction, "offset", 0.0))
+    added = f" {'-' if offset < 0 else '+'} {abs(offset):g}" if offset else ""
+    return f"Σ{where} {top} / {divisor}{added}"
+
+
+def _share_divisor(stage: Stage) -> str:
+    masks = "·".join(dict.fromkeys(_letter(w) for w in stage.weights if w.is_mask))
+    others = "·".join(dict.fromkeys(_letter(w) for w in stage.weights if not w.is_mask))
+    if masks and others:
+        return f"(Σ {masks} · #{{{others} ≠ 0}} / N)"
+    return f"#{{{others} ≠ 0}}" if others else f"Σ {masks}" if masks else "N"
 
 
 def _divisor(stage: Stage) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a loss does inside, before weights: which axis it removes, by a mean or a sum."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from lossledger.presets.keras import (
     CosineSimilarity,
     SparseCategoricalCrossentropy,
 )
+from lossledger.presets.migration import REFUSALS
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _tried(loss: LossReading) -> Inner:
     try:
         with keras.StatelessScope():
             found = host(loss.loss.call(*tensors))
-    except Exception:  # noqa: BLE001 - a user's loss may refuse another length in any way
+    except _refusals():
         return unknown
     values = np.asarray(loss.values)
     if np.shape(found) != values.shape or not values.any():
@@ -116,3 +118,10 @@ def _tried(loss: LossReading) -> Inner:
     if np.allclose(found, 2 * values, rtol=1e-4):
         return Inner(f"sum over {where}", "sum", -1, True)
     return unknown
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """Return how a loss refuses a length that it was not written for; the rest is passed on."""
+    tensorflow = sys.modules.get("tensorflow")
+    theirs = () if tensorflow is None else (tensorflow.errors.OpError,)
+    return (*REFUSALS, RuntimeError, AssertionError, *theirs)  # torch raises RuntimeError

@@ -12,7 +12,7 @@ from lossledger._errors import MatchError
 from lossledger._typing import Mapping, Sequence, Tree
 from lossledger.engines import Limbs
 from lossledger.explanation._parts import Extra
-from lossledger.explanation.criterion._words import bare
+from lossledger.explanation.criterion._plain import bare
 from lossledger.explanation.model._data import host
 from lossledger.frames import NamedArray
 from lossledger.ledger import Ledger
