@@ -31,6 +31,11 @@ TYPED_PACKAGES := $(subst $(space),$(comma),$(addprefix lossledger.,_array _erro
 
 # One thread for each worker: two workers with two threads each would wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1
+# Most programs that the tests give to JAX run once, so XLA spends no time on making them fast:
+# no expensive passes, no emitters of fused loops, one module a program. The bounds on numbers
+# stay as they are. Pages of the documentation run without this, as their readers run them.
+QUICK_JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	XLA_FLAGS='--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
 PYTEST := $(RUN)/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -68,11 +73,11 @@ style: $(VENV)/test.stamp ## Lint, format, types, import layers
 	$(RUN)/lint-imports
 
 test-main: $(VENV)/test.stamp ## The laws, the examples, the documentation
-	$(ONE_THREAD) KERAS_BACKEND=torch $(PYTEST) tests -n $(WORKERS) --dist worksteal \
+	$(ONE_THREAD) $(QUICK_JAX) KERAS_BACKEND=torch $(PYTEST) tests -n $(WORKERS) --dist worksteal \
 		--ignore tests/tensorflow --ignore tests/wheel $(ARGS)
 
 test-typed: $(VENV)/test.stamp ## Core tests with the shapes in the signatures checked
-	$(ONE_THREAD) PYTHONPATH=tests $(PYTEST) $(TYPED_TESTS) -n $(WORKERS) --dist worksteal \
+	$(ONE_THREAD) $(QUICK_JAX) PYTHONPATH=tests $(PYTEST) $(TYPED_TESTS) -n $(WORKERS) --dist worksteal \
 		--jaxtyping-packages=$(TYPED_PACKAGES),typed.checker $(ARGS)
 
 # A process of its own: Keras picks its backend once, when it is imported.
@@ -81,7 +86,7 @@ test-tensorflow: $(VENV)/test.stamp ## The laws on TensorFlow tensors, through k
 		-n $(WORKERS) --dist worksteal $(ARGS)
 
 test-keras-jax: $(VENV)/test.stamp ## Keras models on the JAX backend; test-main has PyTorch's
-	$(ONE_THREAD) KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) tests/keras \
+	$(ONE_THREAD) $(QUICK_JAX) KERAS_BACKEND=jax $(PYTEST) tests/keras \
 		-n $(WORKERS) --dist worksteal $(ARGS)
 
 test-wheel: $(VENV)/test.stamp ## The wheel, installed away from the source tree
