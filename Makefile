@@ -77,7 +77,7 @@ test-main: $(VENV)/test.stamp ## The laws, the examples, the documentation
 		--ignore tests/tensorflow --ignore tests/wheel $(ARGS)
 
 test-typed: $(VENV)/test.stamp ## Core tests with the shapes in the signatures checked
-	$(ONE_THREAD) $(QUICK_JAX) PYTHONPATH=tests $(PYTEST) $(TYPED_TESTS) -n $(WORKERS) --dist worksteal \
+	$(ONE_THREAD) PYTHONPATH=tests $(PYTEST) $(TYPED_TESTS) -n $(WORKERS) --dist worksteal \
 		--jaxtyping-packages=$(TYPED_PACKAGES),typed.checker $(ARGS)
 
 # A process of its own: Keras picks its backend once, when it is imported.
@@ -86,7 +86,7 @@ test-tensorflow: $(VENV)/test.stamp ## The laws on TensorFlow tensors, through k
 		-n $(WORKERS) --dist worksteal $(ARGS)
 
 test-keras-jax: $(VENV)/test.stamp ## Keras models on the JAX backend; test-main has PyTorch's
-	$(ONE_THREAD) $(QUICK_JAX) KERAS_BACKEND=jax $(PYTEST) tests/keras \
+	$(ONE_THREAD) KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) tests/keras \
 		-n $(WORKERS) --dist worksteal $(ARGS)
 
 test-wheel: $(VENV)/test.stamp ## The wheel, installed away from the source tree
