@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 WORKERS ?= 2
+HALF = $(shell echo $$(( ($(WORKERS) + 1) / 2 )))
 ARGS ?=
 
 RECIPE := pyproject.toml constraints.txt Makefile
@@ -63,7 +64,14 @@ $(VENV)/test.stamp: $(RECIPE) | $(VENV)/bin/python
 demo: $(VENV)/demo.stamp ## Train the demo network and print where its loss came from
 	$(RUN)/lossledger demo $(ARGS)
 
-test: style test-main test-typed test-tensorflow test-keras-jax test-wheel ## Everything that is checked
+# The first two keep a core busy each. So do the last two; a worker imports its frameworks and
+# collects its tests before it runs any, so two runs of one worker cost less than one after the
+# other with two.
+test: $(VENV)/test.stamp ## Everything that is checked
+	@$(MAKE) -j 2 style test-wheel
+	@$(MAKE) test-main
+	@$(MAKE) test-typed
+	@$(MAKE) -j 2 WORKERS=$(HALF) test-tensorflow test-keras-jax
 	@echo "make test: every stage passed"
 
 style: $(VENV)/test.stamp ## Lint, format, types, import layers
