@@ -57,8 +57,9 @@ $(VENV)/demo.stamp: $(RECIPE) | $(VENV)/bin/python
 
 $(VENV)/test.stamp: $(RECIPE) | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) (PyTorch, JAX and TensorFlow: some minutes) ..."
-	$(INSTALL) -e '.[test]'
-	$(INSTALL) --no-deps $(ALONE)
+	$(INSTALL) --no-compile -e '.[test]'
+	$(INSTALL) --no-compile --no-deps $(ALONE)
+	@$(RUN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # templates are no Python
 	@touch $@ $(VENV)/demo.stamp
 
 demo: $(VENV)/demo.stamp ## Train the demo network and print where its loss came from
