@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 WORKERS ?= 2
+HALF = $(shell echo $$(( ($(WORKERS) + 1) / 2 )))
 ARGS ?=
 
 RECIPE := pyproject.toml constraints.txt Makefile
@@ -31,6 +32,11 @@ TYPED_PACKAGES := $(subst $(space),$(comma),$(addprefix lossledger.,_array _erro
 
 # One thread for each worker: two workers with two threads each would wait for each other.
 ONE_THREAD := OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1
+# Most programs that the tests give to JAX run once, so XLA spends no time on making them fast:
+# no expensive passes, no emitters of fused loops, one module a program. The bounds on numbers
+# stay as they are. Pages of the documentation run without this, as their readers run them.
+QUICK_JAX := JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
+	XLA_FLAGS='--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
 PYTEST := $(RUN)/python -m pytest
 
 .DEFAULT_GOAL := help
@@ -51,14 +57,22 @@ $(VENV)/demo.stamp: $(RECIPE) | $(VENV)/bin/python
 
 $(VENV)/test.stamp: $(RECIPE) | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) (PyTorch, JAX and TensorFlow: some minutes) ..."
-	$(INSTALL) -e '.[test]'
-	$(INSTALL) --no-deps $(ALONE)
+	$(INSTALL) --no-compile -e '.[test]'
+	$(INSTALL) --no-compile --no-deps $(ALONE)
+	@$(RUN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # templates are no Python
 	@touch $@ $(VENV)/demo.stamp
 
 demo: $(VENV)/demo.stamp ## Train the demo network and print where its loss came from
 	$(RUN)/lossledger demo $(ARGS)
 
-test: style test-main test-typed test-tensorflow test-keras-jax test-wheel ## Everything that is checked
+# The first two keep a core busy each. So do the last two; a worker imports its frameworks and
+# collects its tests before it runs any, so two runs of one worker cost less than one after the
+# other with two.
+test: $(VENV)/test.stamp ## Everything that is checked
+	@$(MAKE) -j 2 style test-wheel
+	@$(MAKE) test-main
+	@$(MAKE) test-typed
+	@$(MAKE) -j 2 WORKERS=$(HALF) test-tensorflow test-keras-jax
 	@echo "make test: every stage passed"
 
 style: $(VENV)/test.stamp ## Lint, format, types, import layers
@@ -68,7 +82,7 @@ style: $(VENV)/test.stamp ## Lint, format, types, import layers
 	$(RUN)/lint-imports
 
 test-main: $(VENV)/test.stamp ## The laws, the examples, the documentation
-	$(ONE_THREAD) KERAS_BACKEND=torch $(PYTEST) tests -n $(WORKERS) --dist worksteal \
+	$(ONE_THREAD) $(QUICK_JAX) KERAS_BACKEND=torch $(PYTEST) tests -n $(WORKERS) --dist worksteal \
 		--ignore tests/tensorflow --ignore tests/wheel $(ARGS)
 
 test-typed: $(VENV)/test.stamp ## Core tests with the shapes in the signatures checked

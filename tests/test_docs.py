@@ -14,8 +14,15 @@ from docs_blocks import PYTHON, PageError, blocks, run
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUNNER = Path(__file__).with_name("docs_blocks.py")
-# What a page prints must not depend on who looks at it.
-READER = {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8", "MPLBACKEND": "agg"}
+# What a page prints must not depend on who looks at it, and JAX makes programs fast for readers.
+READER = {
+    "COLUMNS": "100",
+    "NO_COLOR": "1",
+    "PYTHONIOENCODING": "utf-8",
+    "MPLBACKEND": "agg",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
+    "XLA_FLAGS": "",
+}
 
 # Anything a browser would fetch from elsewhere: scripts, style sheets, images, fonts.
 _REMOTE = re.compile(

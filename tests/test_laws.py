@@ -67,8 +67,11 @@ def test_closed_form_gradient(case: Case) -> None:
 
 @by_case
 def test_closed_form_gradient_of_reductions(case: Case) -> None:
-    """The same with every reduction and with weights, along random directions."""
-    each(case, lambda c: assert_gradient_matches_differences(c.objective(), c.batch(), 3))
+    """The same with every reduction and with weights, along a random direction.
+
+    `test_engines.py` compares each element of these gradients with autograd's.
+    """
+    each(case, lambda c: assert_gradient_matches_differences(c.objective(), c.batch(), 1))
 
 
 @by_case

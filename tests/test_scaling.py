@@ -2,7 +2,7 @@
 """Sum and mean: with converted settings, real optimizers take the same path."""
 
 from dataclasses import fields, replace
-from functools import lru_cache
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -40,7 +40,7 @@ CLIPPED_BY_TORCH = {n: s for n, s in CASES.items() if s.library == "torch" and s
 EXACT = {n: s for n, s in CASES.items() if n not in CLIPPED_BY_TORCH}
 
 
-@lru_cache
+@cache
 def mean_path(name: str) -> np.ndarray:
     """Return the path of the mean, which several tests compare with."""
     return run(CASES[name], snippet(CASES[name]), "mean")

@@ -105,7 +105,8 @@ FAULTS = {f.__name__: f for f in (dies, dies_within, stops, sleeps, disagrees, d
 
 def endings(name: str, folder: Path, size: int = 2) -> list[dict[str, Any] | None]:
     """Run a fault on ranks; return how each ended, None for one that was killed."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "lossledger.torch"])  # once; DDP wants both
     ranks = [context.Process(target=_rank, args=(name, str(folder), r, size)) for r in range(size)]
     for process in ranks:
         process.start()
