@@ -15,6 +15,9 @@ INSTALL := $(RUN)/python -m pip install --disable-pip-version-check $(if $(CI),-
 # Installed without what they ask for: their losses need none of it, and it is large.
 ALONE := segmentation-models-pytorch nnunetv2 tf_keras
 
+# What JAX could round otherwise in a program that it makes fast: sums in pairs of numbers.
+FAST_JAX_TESTS := tests/test_jax_counts.py
+
 # What the style checks read, and the tests that run once more with every shape and
 # type in the signatures checked as the code runs.
 CODE := src tests examples benchmarks
@@ -41,7 +44,7 @@ PYTEST := $(RUN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test style test-main test-typed test-tensorflow test-keras-jax test-wheel distributed docs bench wheel clean
+.PHONY: help demo test style test-main test-jax test-typed test-tensorflow test-keras-jax test-wheel distributed docs bench wheel clean
 
 help: ## Say what each target does
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -65,11 +68,11 @@ $(VENV)/test.stamp: $(RECIPE) | $(VENV)/bin/python
 demo: $(VENV)/demo.stamp ## Train the demo network and print where its loss came from
 	$(RUN)/lossledger demo $(ARGS)
 
-# The first two keep a core busy each. So do the last two; a worker imports its frameworks and
+# The first keep a core busy each. So do the last two; a worker imports its frameworks and
 # collects its tests before it runs any, so two runs of one worker cost less than one after the
 # other with two.
 test: $(VENV)/test.stamp ## Everything that is checked
-	@$(MAKE) -j 2 style test-wheel
+	@$(MAKE) -j 2 style test-wheel test-jax
 	@$(MAKE) test-main
 	@$(MAKE) test-typed
 	@$(MAKE) -j 2 WORKERS=$(HALF) test-tensorflow test-keras-jax
@@ -83,7 +86,10 @@ style: $(VENV)/test.stamp ## Lint, format, types, import layers
 
 test-main: $(VENV)/test.stamp ## The laws, the examples, the documentation
 	$(ONE_THREAD) $(QUICK_JAX) KERAS_BACKEND=torch $(PYTEST) tests -n $(WORKERS) --dist worksteal \
-		--ignore tests/tensorflow --ignore tests/wheel $(ARGS)
+		--ignore tests/tensorflow --ignore tests/wheel $(addprefix --ignore ,$(FAST_JAX_TESTS)) $(ARGS)
+
+test-jax: $(VENV)/test.stamp ## Exact counts in JAX programs that are made fast, as users run them
+	$(ONE_THREAD) $(PYTEST) $(FAST_JAX_TESTS) $(ARGS)
 
 test-typed: $(VENV)/test.stamp ## Core tests with the shapes in the signatures checked
 	$(ONE_THREAD) PYTHONPATH=tests $(PYTEST) $(TYPED_TESTS) -n $(WORKERS) --dist worksteal \

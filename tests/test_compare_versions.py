@@ -60,7 +60,7 @@ def test_explain_agrees():
     for name, number in (("keras3", found.number_a), ("keras1", found.number_b)):
         told = ll.explain(loss, SCORES, YES, sample_weight=weight, convention=name)
         assert number == pytest.approx(told.total, rel=1e-12)
-    assert "share of weights that are not 0 = 5" in found.difference.of_b
+    assert "whose weight is not 0 = 5" in found.difference.of_b
 
 
 def test_values_part_first():

@@ -157,7 +157,7 @@ def test_both_zero_says_nothing():
 
 @pytest.mark.parametrize(("samples", "classes"), [(6, 4), (5, 3), (3, 7)])
 def test_change_of_another_batch(samples, classes):
-    """The words of a factor hold on a batch of another size: 3 Σ e² / B² over half a mean."""
+    """The words of a factor hold on a batch of another size: a mean over half a sum."""
     first = nn.MSELoss()
 
     def second(o, t):
@@ -165,9 +165,9 @@ def test_change_of_another_batch(samples, classes):
 
     found = ll.compare(first, second, drawn(samples, classes), drawn(samples, classes, seed=1))
     share, rest = found.change.text.removeprefix("multiply the second by ").split(" / ")
-    assert rest == "the number of samples"
-    o, t = drawn(samples + 4, classes), drawn(samples + 4, classes, seed=1)
-    there = float(second(o, t)) * float(share) / len(o)
+    assert (float(share), rest) == (2.0, "the number of elements")
+    o, t = drawn(samples + 4, classes + 1), drawn(samples + 4, classes + 1, seed=1)
+    there = float(second(o, t)) * float(share) / o.numel()
     assert there == pytest.approx(float(first(o, t)), rel=1e-5)
 
 

@@ -11,7 +11,7 @@ from lossledger._errors import LossLedgerError
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.explanation._parts import Piece
 from lossledger.explanation.criterion._flow import Flow, Stage, flow_of
-from lossledger.explanation.criterion._words import bare
+from lossledger.explanation.criterion._plain import bare
 from lossledger.explanation.model._data import host
 from lossledger.explanation.model._formulas import MEANS, WEIGHTED_MEAN, wide
 from lossledger.explanation.model._reading import LossReading
