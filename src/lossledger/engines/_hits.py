@@ -2,10 +2,13 @@
 """Hard decisions counted in the same pass: right, predicted and true elements by class."""
 
 from lossledger._array import ArrayLibrary
-from lossledger._typing import Array
+from lossledger._typing import Array, Sequence
 from lossledger.engines._prepare import Prepared
 from lossledger.frames import Frame, NamedArray, align
 from lossledger.weighting import kept
+
+_FEW = 1 << 10
+"""Rows up to which the number of operations costs more than copies of them."""
 
 
 def hits(prepared: Prepared) -> Array | None:
@@ -32,9 +35,7 @@ def _softmax_hits(prepared: Prepared) -> Array | None:
     rows = inputs.frame.without(("class",))
     one = _ones(xp, true, _rows_with_weight(prepared, rows), rows.shape)
     right = xp.where(predicted == true, one, one * 0)
-    bins = [(right, true), (one, predicted), (one, true)]
-    counted = [_by_class(xp, x, index, inputs.classes) for x, index in bins]
-    return xp.stack(counted, 0)
+    return _by_class(xp, (right, one, one), (true, predicted, true), inputs.classes)
 
 
 def _sigmoid_hits(prepared: Prepared, threshold: float) -> Array | None:
@@ -73,5 +74,15 @@ def _ones(xp: ArrayLibrary, like: Array, alive: Array | None, shape: tuple[int, 
     return xp.astype(xp.broadcast_to(alive, shape), xp.counter(like))
 
 
-def _by_class(xp: ArrayLibrary, x: Array, index: Array, n: int) -> Array:
-    return xp.bin_sum(xp.reshape(x, (-1,)), xp.reshape(index, (-1,)), n)
+def _by_class(xp: ArrayLibrary, counts: Sequence[Array], index: Sequence[Array], n: int) -> Array:
+    """Return Σ counts at each index, (len(counts), n): one operation for a small batch."""
+    flat = [xp.reshape(x, (-1,)) for x in counts]
+    places = [xp.reshape(x, (-1,)) for x in index]
+    rows = flat[0].shape[0]
+    if rows is None or rows > _FEW:
+        pairs = zip(flat, places, strict=True)
+        return xp.stack([xp.bin_sum(x, place, n) for x, place in pairs], 0)
+    shifted = [place + i * n for i, place in enumerate(places)]
+    same = [xp.astype(place, xp.dtype(places[0])) for place in shifted]
+    found = xp.bin_sum(xp.concat(flat, 0), xp.concat(same, 0), len(flat) * n)
+    return xp.reshape(found, (len(flat), n))
