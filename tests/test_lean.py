@@ -54,6 +54,9 @@ SHAPES = {
     "batch time class": (3, 6, 4),
     "class batch": (4, 7),
     "height class batch": (3, 4, 5),
+    "class batch height width": (4, 2, 3, 5),
+    "batch height class width": (2, 3, 4, 5),
+    "class batch depth height width": (4, 2, 3, 2, 2),
 }
 
 
@@ -91,7 +94,7 @@ def test_labels_out_of_range_in_images_are_explained(axes) -> None:
     """Neither PyTorch's form for images nor the one for rows passes over a label."""
     objective = ll.Objective(ll.Term("y", ll.losses.CrossEntropy(), axes, classes=4))
     logits, labels = _images(axes, torch.float32)
-    for wrong in (-1, 4, -100):
+    for wrong in (-1, 4, -100, -(2**63)):
         labels.view(-1)[-1] = wrong
         with pytest.raises(ll.DomainError, match="Labels must be class indices from 0"):
             objective(logits, labels)
@@ -120,7 +123,7 @@ def test_ledgers_of_both_engines_add_up() -> None:
     )
 
 
-@pytest.mark.parametrize("label", [-1, 5, -100])
+@pytest.mark.parametrize("label", [-1, 5, -100, -(2**63)])
 def test_labels_out_of_range_are_explained(label) -> None:
     """A label that torch would ignore or index with is an error that names the range."""
     logits, labels = _batch()

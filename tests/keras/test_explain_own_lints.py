@@ -152,6 +152,13 @@ def summed() -> None:
     """A sum grows with the batch."""
     note = notes(plain(squares(reduction="sum")), ROWS, COLUMN)["sum-grows-with-batch"]
     says(note, ERRORS.sum(), ERRORS.mean())
+    weighted = {"sample_weight": np.arange(1.0, len(ROWS) + 1)}
+    told = notes(plain(squares(reduction="sum")), ROWS, COLUMN, **weighted)["sum-grows-with-batch"]
+    model_sum, model_mean = (
+        ll.explain(plain(squares(reduction=r)), ROWS, COLUMN, **weighted).number
+        for r in ("sum", "mean")
+    )
+    assert f"learning rate by {model_sum / model_mean:.6g}" in told.remedy
 
 
 def channels() -> None:
@@ -163,6 +170,11 @@ def channels() -> None:
     says(note["mean-over-channels"], values.mean(), values.sum(-1).mean())
     each = ll.Term("out", loss, "batch class", reduction=ll.Sum("class").then(ll.Mean("batch")))
     assert notes(plain(each, units=3), ROWS, HOT) == {}
+    heavy = ll.Term("out", loss, "batch class", class_weight=[1.0, 2.0, 30.0])
+    assert "mean-over-channels" not in notes(plain(heavy, units=3), ROWS, HOT)
+    some = np.array([[0.0, 1.0, 1.0]] * len(ROWS))
+    assert "mean-over-channels" not in notes(plain(ll.Term("out", loss, "batch class"), units=3),
+                                             ROWS, HOT, sample_weight=some)  # fmt: skip
 
 
 def probabilities() -> None:

@@ -143,6 +143,10 @@ def test_callback_after_a_fit_that_broke_off():
     model.fit(x, y, batch_size=8, verbose=0, callbacks=[callback])
     assert sum(row.count for row in callback.ledger.rows) == 16
     assert "compute_loss" not in vars(model)
+    with pytest.raises(KeyError, match="no more data"):
+        model.fit(x, y, batch_size=8, verbose=0, callbacks=[callback, Stop()])
+    model.evaluate(x, y, batch_size=8, verbose=0, callbacks=[callback])
+    assert "compute_loss" not in vars(model)
 
 
 @pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)

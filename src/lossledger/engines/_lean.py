@@ -69,9 +69,9 @@ def run_lean(plan: LeanPlan, outputs: Tree, targets: Tree) -> Result | None:
     labels = targets if targets.dtype is torch.int64 else targets.long()
     try:
         value = _mean(torch, plan, log_p, labels)
-    except IndexError:
+        account, cells = _book(plan, log_p.detach().numpy(), labels.numpy())
+    except (IndexError, ValueError):
         return None  # a label out of range: the reference engine explains it
-    account, cells = _book(plan, log_p.detach().numpy(), labels.numpy())
     weight = plan.weight
     statistic = SumStatistic(account.numerator.sum(), targets.numel())
     pooled = Pool(plan.term, _SCALAR, statistic, 0, ())
@@ -104,7 +104,7 @@ def _mean(torch: Any, plan: LeanPlan, log_p: Array, labels: Array) -> Array:
     if plan.axis == plan.rank - 1 != 1:
         log_p, labels = log_p.reshape(-1, log_p.shape[-1]), labels.reshape(-1)
     elif plan.axis != 1:
-        log_p = log_p.movedim(plan.axis, 1)
+        log_p = log_p.movedim(plan.axis, 1).contiguous()  # its backward pass needs that of images
     return torch.nn.functional.nll_loss(log_p, labels, None, None, _IGNORE_NOTHING, None, "mean")
 
 

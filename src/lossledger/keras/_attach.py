@@ -23,6 +23,7 @@ from lossledger.keras._shapes import ByShape
 from lossledger.ledger import Ledger
 
 _OVERRIDES = ("compute_loss", "compute_metrics", "get_metrics_result")
+_RESULTS = ("ledger", "val_ledger", "loss_weights")
 _MAKERS = {"make_train_function": "train_function", "make_test_function": "test_function"}
 
 
@@ -79,6 +80,9 @@ class Attachment:
             elif name in vars(self.model):
                 delattr(self.model, name)
         self.bank.close()
+        if self.minimised:  # they are of a loss that the model no longer has
+            for name in {*_RESULTS} & {*vars(self.model)}:
+                delattr(self.model, name)
         if not running:
             forget_steps(self.model)
 
@@ -172,13 +176,15 @@ class Attachment:
         return getattr(self.model, name)
 
     def _check_names(self) -> None:
-        mine = set(self.bank.names())
+        names = self.bank.names()
+        mine = set(names)
         others = {name for m in self.model.metrics if m is not self.bank for name in _names(m)}
-        if mine & others:
+        twice = (mine & others) | {name for name in mine if names.count(name) > 1}
+        if twice:
             raise MatchError(
                 "Terms, regularizers and metrics of a model need different names in the logs",
-                f"Found {', '.join(sorted(mine & others))} twice",
-                "A term has the name of a metric, or is called `loss`",
+                f"Found {', '.join(sorted(twice))} twice",
+                "A term has the name of a metric, or is called `loss` or `model_losses`",
                 "Give the term another name: ll.Term(..., name=...)",
             )
 

@@ -14,7 +14,7 @@ from lossledger.keras._held import Held
 from lossledger.keras._layout import HEAD, LAYOUTS, Layout, pack, unpack
 from lossledger.keras._logs import Logs, logs_of
 from lossledger.keras._private import in_symbolic_scope, uncompiled
-from lossledger.keras._steps import MOST, Steps
+from lossledger.keras._steps import Steps
 from lossledger.ledger import Ledger
 from lossledger.term import Term
 
@@ -87,7 +87,8 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
             largest: Most elements that an array of the step has, if that is known.
 
         Raises:
-            MatchError: If it needs more room than there is, in a step that cannot make it.
+            MatchError: If it needs more room than there is, in a step that cannot make it; where
+                steps are kept, whenever they are read.
         """
         xp = library_of(like)
         wide = xp.wide(like)
@@ -113,7 +114,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         """Keep a step's ledger as it is: nothing is compiled, and everything is on the host."""
         if live is None or float(live):
             self._steps.add(ledger, training=training)
-        if len(self._steps) >= MOST:
+        if self._steps.full:
             self._add_up()
 
     def _add_up(self) -> None:
@@ -121,15 +122,19 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         if not len(self._steps):
             return
         xp = library_of(keras.ops.zeros(()))
-        for found in self._steps.take(xp):
+        runs = self._steps.summed(xp)
+        for found in runs:  # before anything is added: an error leaves all steps waiting
             self._make_room(found.layout, "float64")
-            tail = self._tail(found.layout, found.steps, found.training)
+            self._index(found.layout)
+        for found in runs:
             self._current = self._layouts[self._index(found.layout)]
+            tail = self._tail(found.layout, found.steps, found.training)
             vector = np.concatenate([found.vector, tail])
             held = self._room.variable.value
             steps = (xp.asarray(vector, "float64", held),)
             same = xp.asarray(found.same, "float64", held) if found.same.size else None
             self._room.add(xp, steps, same)
+        self._steps.taken()
 
     def result(self) -> dict[str, Any]:
         """Return the numbers for the logs by name; nothing before the first step."""
@@ -158,7 +163,7 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         """Return the ledger of the steps, and whether they trained; None if there were none.
 
         Raises:
-            MatchError: If steps of several kinds were mixed.
+            MatchError: If steps of several kinds were mixed, or steps that trained with others.
         """
         self._add_up()
         if self._held is None:
@@ -167,8 +172,15 @@ class Bank(keras.metrics.Metric):  # type: ignore[misc]
         layout = self._known(vector)
         if layout is None:
             return None
-        ledger = unpack(layout, vector, same, self.terms)
-        return ledger, bool(vector[-HEAD + 1] > 0)
+        steps, trained = vector[-HEAD], vector[-HEAD + 1]
+        if 0 < trained < steps:
+            raise MatchError(
+                "A ledger must be of steps that train, or of steps that evaluate",
+                f"Found {trained:g} of {steps:g} steps since the last reset that trained",
+                "`evaluate` ran in the middle of an epoch: Keras' own numbers are mixed as well",
+                "Evaluate between epochs, or call model.reset_metrics() before and after",
+            )
+        return unpack(layout, vector, same, self.terms), bool(trained)
 
     def _known(self, vector: Any) -> Layout | None:
         """Return of which kind the steps were."""

@@ -67,6 +67,7 @@ class LedgerCallback(keras.callbacks.Callback):  # type: ignore[misc]
     def set_model(self, model: Any) -> None:
         """Put the ledger on the model, before Keras compiles its steps."""
         super().set_model(model)
+        self._fitting = False  # it may have been, in a fit that did not come to its end
         before = getattr(model, _BANK, None)
         if isinstance(before, Bank) and before.attachment is not None:
             before.attachment.take()  # of a fit that did not come to its end

@@ -8,7 +8,6 @@ import numpy as np
 
 from lossledger._array import library_of
 from lossledger._errors import MatchError
-from lossledger._typing import Array
 from lossledger.ledger import Ledger
 from lossledger.ledger._tree import rebuild
 from lossledger.splitting import Whole
@@ -43,10 +42,6 @@ class WindowPart(NamedTuple):
             at += prod(shape)
         found: Whole = rebuild(structure, leaves)
         return found
-
-    def head(self) -> tuple[Array, Array, Array]:
-        """Return the factor, whether the part counts, and its share."""
-        return self.numbers[0], self.numbers[1], self.numbers[2]
 
 
 def accumulation_steps(model: Any) -> int:

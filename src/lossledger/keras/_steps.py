@@ -7,6 +7,7 @@ that would cost a small step a tenth of its time; here it costs two appends and 
 
 from dataclasses import dataclass
 from itertools import groupby
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from lossledger.term import Term
 
 MOST = 256
 """Steps that are kept before they are added up: their ledgers take memory."""
+LARGE = 1 << 16
+"""Cells of the steps that are kept, likewise: rows of many cells are added up sooner."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +55,15 @@ class Steps:
         """Return how many wait."""
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether those that wait take so much memory that they should be added up."""
+        return len(self._waiting) >= MOST or self._cells >= LARGE
+
     def clear(self) -> None:
         """Forget all."""
         self._waiting: list[tuple[Ledger, bool]] = []
+        self._cells = 0
         self._added: dict[str, float] = {}
         self._wholes = 0.0
 
@@ -66,6 +75,7 @@ class Steps:
         for book in ledger.books:
             name = book.note.term
             added[name] = added.get(name, 0.0) + float(book.account.total)
+            self._cells += prod(book.cells.shape)
         for name, amount in ledger.regularizers:
             added[name] = added.get(name, 0.0) + float(amount)
 
@@ -73,11 +83,14 @@ class Steps:
         """Return what each term and regularizer adds to the mean of a step."""
         return {name: amount / self._wholes for name, amount in self._added.items()}
 
-    def take(self, xp: ArrayLibrary) -> list[Summed]:
+    def summed(self, xp: ArrayLibrary) -> list[Summed]:
         """Add up the steps that wait, those of one kind that follow each other at once."""
         found = [(*opened(xp, x, self._terms, self._live), trained) for x, trained in self._waiting]
-        self._waiting = []
         return [_summed(list(run)) for _, run in groupby(found, lambda each: each[0])]
+
+    def taken(self) -> None:
+        """Let go of the steps that wait: they are added to the sums."""
+        self._waiting, self._cells = [], 0
 
 
 def _summed(run: Sequence[tuple[Layout, list[Any], list[Any], bool]]) -> Summed:

@@ -17,6 +17,7 @@ from lossledger.explanation.model._guard import apart, unchanged
 from lossledger.explanation.model._masks import mask_maker
 from lossledger.explanation.model._private import Private
 from lossledger.explanation.model._read import check, settings_of, takes
+from lossledger.explanation.model._reading import Reading
 from lossledger.explanation.model._refuse import OF_CLASS_WEIGHTS, with_trap
 from lossledger.explanation.model._reported import reported
 from lossledger.explanation.model._term_readings import readings_of
@@ -76,10 +77,7 @@ def explain_own(
     check(model)
     _check(model, convention)
     settings = settings_of(model, x, y, sample_weight, class_weight, private)
-    try:
-        batch = batch_of(x, y, sample_weight, class_weight)
-    except (ShapeError, DomainError) as error:
-        raise with_trap(error, settings, *OF_CLASS_WEIGHTS) from None
+    batch = _batch(settings, x, y, sample_weight, class_weight)
     evaluate = getattr(model, BANK).attachment.evaluate
     passed = _passed(model, batch, evaluate, private)
     objective = named(_now(evaluate), passed.given.outputs, classes)
@@ -106,6 +104,20 @@ def explain_own(
         undecided=passed.undecided,
         ledger=with_extras(told.ledger, extras),
     )
+
+
+def _batch(
+    settings: Reading,
+    x: Tree,
+    y: Tree,
+    sample_weight: Tree,
+    class_weight: Mapping[int, float] | None,
+) -> Batch:
+    """Return what a training step is given; an error names its trap."""
+    try:
+        return batch_of(x, y, sample_weight, class_weight)
+    except (ShapeError, DomainError) as error:
+        raise with_trap(error, settings, *OF_CLASS_WEIGHTS) from None
 
 
 def _check(model: Any, convention: str | None) -> None:

@@ -101,9 +101,10 @@ def grows_with_batch(loss: LossReading) -> Iterator[Note]:
         "gradient are about twice as large, beside regularizers that stay; the last, shorter "
         "batch of an epoch counts less."
     )
+    below, what = (found[1], "weight") if loss.terms else (found[2], "number")
     remedy = (
         f"Use {words_of(loss).mean}; to keep the steps, multiply the learning rate by "
-        f"{number(found[2])}, the values that are summed now (SGD; Adam keeps its own)."
+        f"{number(below)}, the {what} of the values that are summed now (SGD; Adam keeps its own)."
     )
     yield Note("sum-grows-with-batch", text, remedy)
 

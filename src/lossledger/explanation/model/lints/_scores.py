@@ -46,17 +46,27 @@ def channels_of(loss: LossReading) -> int:
     if loss.terms:
         term = loss.terms[0]
         fits = len(term.axes) == len(shape) and "class" in term.axes
-        return shape[term.axes.index("class")] if fits and _is_mean(term) else 0
+        alike = fits and not _by_channel(loss, term.axes.index("class"))
+        return shape[term.axes.index("class")] if alike and _is_mean(term) else 0
     preset = preset_of(loss.loss)
     if not isinstance(preset, YES_NO) or len(shape) < 2:
         return 0
     return int(shape[preset.axis])
 
 
+def _by_channel(loss: LossReading, axis: int) -> bool:
+    """Whether weights or a mask may differ between channels."""
+    rank = np.ndim(loss.outputs)
+    shapes = [np.shape(w) for w in (loss.sample_weight, loss.mask) if w is not None]
+    return any(len(shape) == rank and shape[axis] > 1 for shape in shapes)
+
+
 def _is_mean(term: Term) -> bool:
     """Whether a term is a mean of yes/no values over all its axes at once."""
     first, *more = term.reduction.stages or (None,)
     if more or not isinstance(first, Mean) or first.keep(term.axes):
+        return False
+    if term.class_weight is not None:  # channels do not have the same weight
         return False
     over = first.denominator in ("weights", "elements", "mask")
     return isinstance(term.loss, BinaryCrossEntropy) and over
