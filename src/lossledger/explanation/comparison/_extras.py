@@ -19,6 +19,11 @@ def alike(one: float, other: float) -> bool:
     return abs(one - other) <= CLOSE * max(abs(one), abs(other))
 
 
+def close(one: float, other: float, size: float = 0.1) -> bool:
+    """Whether a number recomputed in float64 is a model's own, which has an absolute rounding."""
+    return abs(one - other) <= CLOSE * max(abs(one), abs(other), size)
+
+
 def extra_parts(a: Sequence[Extra], b: Sequence[Extra]) -> list[Part]:
     """Return the extras of two models, paired: by name, by formula, then by place."""
     mine, theirs = list(a), list(b)

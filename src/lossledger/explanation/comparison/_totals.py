@@ -6,7 +6,7 @@ from dataclasses import replace
 from lossledger._typing import Sequence
 from lossledger.explanation.comparison._change import Change
 from lossledger.explanation.comparison._comparison import Comparison, Part
-from lossledger.explanation.comparison._extras import alike, extra_parts
+from lossledger.explanation.comparison._extras import alike, close, extra_parts
 from lossledger.explanation.comparison._factors import CONSTANT
 from lossledger.explanation.comparison._outputs import differing, loss_part
 from lossledger.explanation.comparison._units import Side, paired
@@ -38,7 +38,7 @@ def totals(a: Side, b: Side) -> Comparison:
         theirs,
         abs(theirs - mine) / max(1.0, abs(mine)),
         max(known) if known and len(known) == len(slopes) else None,
-        all(part.equal for part in parts),
+        all(part.equal for part in parts) and _agree(a, b, parts),
         layout="; ".join(
             dict.fromkeys(p.losses.layout for p in losses if p.losses and p.losses.layout)
         ),
@@ -64,7 +64,7 @@ def _parted(found: Comparison, a: Side, b: Side) -> Comparison:
     """Return the comparison with what there is to say of a difference."""
     parts = found.parts
     stages = [p.difference for p in parts if p.difference is not None and not p.equal]
-    others = any(stage.stage == "outputs" for stage in stages)
+    others = any(stage.stage in ("outputs", "targets") for stage in stages)
     first = next((p for p in parts if p.difference is not None and not p.equal), None)
     difference = None
     if first is not None and first.difference is not None:
@@ -108,6 +108,16 @@ def _change(found: Comparison) -> Change | None:
     far = abs(number - found.number_a) / max(abs(found.number_a), 1e-12)
     slope = max(known) if known and len(known) == len(slopes) else None
     return Change("; ".join(texts), number, far, slope)
+
+
+def _agree(a: Side, b: Side, parts: Sequence[Part]) -> bool:
+    """Whether the two totals agree: no verdict on parts makes two numbers equal that are not."""
+    amounts = [(part.number_a or 0.0, part.number_b or 0.0) for part in parts]
+    size = max(sum(abs(mine) + abs(theirs) for mine, theirs in amounts), 0.1)
+    pairs = [tuple(map(sum, zip(*amounts, strict=True)))] if amounts else []
+    if a.number is not None and b.number is not None:
+        pairs.append((a.number, b.number))
+    return all(close(mine, theirs, size) for mine, theirs in pairs)
 
 
 def _of_outputs(a: Side, b: Side) -> tuple[str, ...]:
