@@ -140,6 +140,55 @@ def test_a_mask_is_lost():
     assert any("takes no mask" in note for note in alone.notes)
 
 
+class Own(keras.Model):
+    """A model that minimizes a multiple of a mean, or, once, what was compiled."""
+
+    def __init__(self, times):
+        super().__init__(name="own")
+        self.times, self.dense = times, keras.layers.Dense(2)
+
+    def call(self, x):
+        """Two numbers a sample."""
+        return self.dense(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Keras' signature."""
+        if self.times == 1:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return keras.ops.mean((y - y_pred) ** 2) * self.times
+
+
+@pytest.mark.parametrize("loss", [None, "mse"])
+def test_models_with_a_number_of_their_own(loss):
+    """What `compute_loss` does with the losses is not read, so nothing is called equal or not."""
+    models = [Own(7), Own(3)]
+    for model in models:
+        model.compile("sgd", loss=loss)
+        model(X)
+    with pytest.raises(ll.LossLedgerError, match="first model, `own`, must minimize the sum"):
+        ll.compare(*models, X, DEPTH)
+    if loss:
+        plain = Own(1)
+        plain.compile("sgd", loss=loss)
+        plain(X)
+        assert ll.compare(plain, plain, X, DEPTH).equal
+
+
+@pytest.mark.parametrize(
+    ("losses", "width", "message"),
+    [
+        (("mse", "mse"), 3, "first model, `classifier`, must run .* ValueError"),
+        (("mse", lambda t, p: 1 / 0), 5, "second model, `classifier`, must run .*ZeroDivision"),
+        (("mse", lambda t, p: keras.ops.log(-keras.ops.abs(p))), 5, "second .* Found nan"),
+    ],
+)
+def test_models_that_fail(losses, width, message):
+    """An error in four parts says which of the two models fails, and with what."""
+    with pytest.raises(ll.LossLedgerError, match=message) as caught:
+        ll.compare(*map(one, losses), X[:, :width], np.eye(3)[LABELS])
+    assert caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [

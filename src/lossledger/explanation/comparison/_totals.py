@@ -6,7 +6,7 @@ from dataclasses import replace
 from lossledger._typing import Sequence
 from lossledger.explanation.comparison._change import Change
 from lossledger.explanation.comparison._comparison import Comparison, Part
-from lossledger.explanation.comparison._extras import alike, close, extra_parts
+from lossledger.explanation.comparison._extras import close, extra_parts
 from lossledger.explanation.comparison._factors import CONSTANT
 from lossledger.explanation.comparison._outputs import differing, loss_part
 from lossledger.explanation.comparison._units import Side, paired
@@ -44,8 +44,6 @@ def totals(a: Side, b: Side) -> Comparison:
         ),
         notes=(
             *_of_outputs(a, b),
-            *_itself(a, mine),
-            *_itself(b, theirs),
             *_inside(parts, "notes"),
         ),
         undecided=(
@@ -114,7 +112,7 @@ def _agree(a: Side, b: Side, parts: Sequence[Part]) -> bool:
     """Whether the two totals agree: no verdict on parts makes two numbers equal that are not."""
     amounts = [(part.number_a or 0.0, part.number_b or 0.0) for part in parts]
     size = max(sum(abs(mine) + abs(theirs) for mine, theirs in amounts), 0.1)
-    pairs = [tuple(map(sum, zip(*amounts, strict=True)))] if amounts else []
+    pairs = [(sum(mine for mine, _ in amounts), sum(theirs for _, theirs in amounts))]
     if a.number is not None and b.number is not None:
         pairs.append((a.number, b.number))
     return all(close(mine, theirs, size) for mine, theirs in pairs)
@@ -138,13 +136,6 @@ def _idle(parts: Sequence[Part]) -> tuple[str, ...]:
         for p in parts
         if p.equal and p.difference is not None
     )
-
-
-def _itself(side: Side, total: float) -> tuple[str, ...]:
-    """Say what the framework itself gives, where it is not the sum of the parts."""
-    if side.number is None or alike(side.number, total) or abs(side.number - total) <= 1e-6:
-        return ()
-    return (f"{side.name} itself minimizes {side.number:.9g}; its parts add up to {total:.9g}.",)
 
 
 def _inside(parts: Sequence[Part], name: str) -> tuple[str, ...]:
