@@ -102,6 +102,38 @@ def test_other_regularizer():
     assert last.change is None
 
 
+def penalized(first, second=None, name="m"):
+    """Return two layers that change nothing, each with its penalty; names are Keras' own."""
+    dense = functools.partial(layers.Dense, 5, kernel_initializer="identity")
+    hidden = [dense(kernel_regularizer=first), dense(kernel_regularizer=second)]
+    model = keras.Sequential([keras.Input((5,)), *hidden], name=name)
+    model.compile("sgd", loss="mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(("l1",), ("l2",)), (("l2",), (None, "l2")), (("l2", "l1"), ("l1", "l2"))]
+)
+def test_penalties_of_one_amount(first, second):
+    """By hand: Σ|w| = Σ w² = 5 of an identity, yet another formula or another layer."""
+    found = ll.compare(penalized(*first), penalized(*second, name="n"), X, X + 1)
+    assert found.number_a == pytest.approx(found.number_b, rel=ROUNDING)
+    assert found.parts[1].number_a == pytest.approx(0.05)
+    assert not found.equal
+    assert found.difference.stage == "regularizer"
+    assert "0.05" in found.difference.of_a
+    twin = ll.compare(penalized(*first), penalized(*first, name="n"), X, X + 1)
+    assert twin.equal
+    assert twin.undecided == ()
+
+
+def test_penalties_of_own_code():
+    """A penalty that only its name is known of is compared by its amount, and that is said."""
+    sums = (lambda w: keras.ops.sum(w**2), lambda w: keras.ops.sum(keras.ops.abs(w)))
+    found = ll.compare(*map(penalized, sums), X, X + 1)
+    assert any("adds the same here" in x for x in found.undecided)
+
+
 def test_penalty_that_is_0_here():
     """A penalty of biases that are still 0 changes nothing yet, and is said."""
 

@@ -86,6 +86,7 @@ def side_of(
         next((loss.weight_source for loss in reading.losses if loss.weight_source), ""),
         _draws(model),
         reading.undecided,
+        _places(model),
     )
 
 
@@ -188,6 +189,12 @@ def as_keras(thing: Any) -> Any:
     return loss_of(thing, None, None, Private(allowed=False)) if named == "y_true" else thing
 
 
+def _places(model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of trainable variables, and of layers, in order."""
+    layers = tuple(getattr(layer, "path", layer.name) for layer in model.layers)
+    return tuple(v.path for v in model.trainable_variables), layers
+
+
 def _draws(model: Any) -> bool:
     """Whether the model keeps states of random numbers."""
     return any("seed_generator" in v.path for v in model.variables)
@@ -224,6 +231,7 @@ def _own(
         batch.source,
         _draws(model),
         told.undecided,
+        _places(model),
     )
 
 

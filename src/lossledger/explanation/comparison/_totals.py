@@ -26,7 +26,7 @@ def totals(a: Side, b: Side) -> Comparison:
     pairs = paired(a.units, b.units)
     told = [loss_part(one, two, (a.weighs, b.weighs)) for one, two in pairs]
     losses = [part for part, _ in told]
-    parts = (*losses, *extra_parts(a.extras, b.extras))
+    parts = (*losses, *extra_parts(a.extras, b.extras, (a.places, b.places)))
     mine = sum(part.number_a or 0.0 for part in parts)
     theirs = sum(part.number_b or 0.0 for part in parts)
     slopes = [None if part.losses is None else part.losses.slope for part in losses]
@@ -129,10 +129,11 @@ def _of_outputs(a: Side, b: Side) -> tuple[str, ...]:
 
 
 def _idle(parts: Sequence[Part]) -> tuple[str, ...]:
-    """Say what is 0 on this data and not the same: it may part them on other weights."""
+    """Say of what adds the same, and need not be the same, that it may part them elsewhere."""
     return tuple(
-        f"whether they agree elsewhere: {p.kind} {p.name} is 0 here; first: {p.difference.of_a}, "
-        f"second: {p.difference.of_b}"
+        f"whether they agree elsewhere: {p.kind} {p.name} "
+        f"{'adds the same' if p.number_a or p.number_b else 'is 0'} here; "
+        f"first: {p.difference.of_a}, second: {p.difference.of_b}"
         for p in parts
         if p.equal and p.difference is not None
     )

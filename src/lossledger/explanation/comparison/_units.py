@@ -68,6 +68,7 @@ class Side:
         weighs: Where its sample weights come from: "sample_weight", "class_weight" or "".
         draws: Whether layers draw random numbers in a training step.
         undecided: What could not be found out, and why.
+        places: Names of its trainable variables, and of its layers, in order.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Side:
     weighs: str = ""
     draws: bool = False
     undecided: tuple[str, ...] = ()
+    places: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
 def lacking(data: Data, names: Sequence[str]) -> Data:
