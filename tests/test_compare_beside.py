@@ -28,6 +28,7 @@ from keras_compared import (
 from torch import nn
 
 import lossledger as ll
+from lossledger.explanation.command import compared
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -228,21 +229,52 @@ weight[3] = 0.0
 
 def batch():
     return x, x[..., :1] + 1, weight
+
+
+def narrow():
+    return x[..., :1], x[..., :1]
 """
+
+
+def run(folder, *words):
+    """Compare in a process of its own."""
+    (folder / "train_it.py").write_text(FILE, encoding="utf-8")
+    command = [sys.executable, "-m", "lossledger.cli", "compare", *words]
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_command_line(tmp_path):
     """By hand: 10 of 12 steps are in the mask; the exit status says that they differ."""
-    (tmp_path / "train_it.py").write_text(FILE, encoding="utf-8")
-    command = [sys.executable, "-m", "lossledger.cli", "compare", "train_it.py:model"]
-    more = ["train_it.py:model", "--data", "train_it.py:batch", "--json"]
-    more += ["--convention", "keras3,keras2.3"]
-    environment = os.environ | {"KERAS_BACKEND": "torch"}
-    done = subprocess.run(
-        command + more, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    more = ["--data", "train_it.py:batch", "--json", "--convention", "keras3,keras2.3"]
+    done = run(tmp_path, "train_it.py:model", "train_it.py:model", *more)
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
     assert found["factor"] == pytest.approx(10 / 12, rel=ROUNDING)
     assert found["difference"]["stage"] == "denominator"
     assert found["b"].endswith("in keras2.3")
+
+
+def test_command_line_on_a_model_that_fails(tmp_path):
+    """A model that does not run is no difference: status 2, and no traceback."""
+    done = run(tmp_path, "train_it.py:model", "train_it.py:model", "--data", "train_it.py:narrow")
+    assert done.returncode == 2
+    assert "The first model" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("names", ["", ",", "keras3,", " ,keras3"])
+def test_empty_conventions_are_refused(names):
+    """An empty name is a slip, not the version that is there."""
+    mse = "keras.MeanSquaredError()"
+    with pytest.raises(ll.LossLedgerError, match="a name is empty"):
+        compared(mse, mse, None, None, None, names)
+    assert compared(mse, mse, None, None, None, "keras3").equal
+
+
+def test_nothing_is_drawn_for_a_function():
+    """Drawn arrays are of NumPy: a function of torch fails on them, so data are asked for."""
+    with pytest.raises(ll.LossLedgerError, match="Pass --outputs and --targets, or --data"):
+        compared("torch.MSELoss()", "torch:dist", None, None, None)
