@@ -309,3 +309,23 @@ def test_nothing_is_touched():
     assert outputs.grad is None
     assert torch.equal(outputs.detach(), numbers)
     assert explained.states() == before
+
+
+def test_float32_does_not_hide_a_factor():
+    """By hand: 1.00015 is a factor. Functions run in float64; what is taken for equal is said."""
+    x, y = torch.from_numpy(SCORES).float(), torch.from_numpy(YES).float()
+    found = ll.compare(nn.MSELoss(), lambda o, t: 1.00015 * functional.mse_loss(o, t), x, y)
+    assert not found.equal
+    assert found.factor == pytest.approx(1.00015, rel=1e-9)
+    tenth = torch.tensor(0.1)  # rounded to float32: off by 1.5e-8
+    rounded = (
+        (lambda o, t: tenth * functional.mse_loss(o, t)),
+        lambda o, t: ((o - t) ** 2).mean() / 10,
+    )
+    same = ll.compare(*rounded, x, y)
+    assert same.equal
+    assert "less than 1e-06 is taken for equal" in same.notes[-1]
+    assert ll.compare(*rounded, x.double(), y.double()).notes == ()
+    coarse = [lambda o, t, k=k: k * functional.mse_loss(o.float(), t.float()) for k in (1, 1.00015)]
+    assert not ll.compare(*coarse, x, y).equal
+    assert "less than 2e-05" in ll.compare(coarse[0], nn.MSELoss(), x, y).notes[-1]

@@ -28,6 +28,7 @@ from keras_compared import (
 from torch import nn
 
 import lossledger as ll
+from lossledger.explanation.command import compared
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -140,6 +141,55 @@ def test_a_mask_is_lost():
     assert any("takes no mask" in note for note in alone.notes)
 
 
+class Own(keras.Model):
+    """A model that minimizes a multiple of a mean, or, once, what was compiled."""
+
+    def __init__(self, times):
+        super().__init__(name="own")
+        self.times, self.dense = times, keras.layers.Dense(2)
+
+    def call(self, x):
+        """Two numbers a sample."""
+        return self.dense(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Keras' signature."""
+        if self.times == 1:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return keras.ops.mean((y - y_pred) ** 2) * self.times
+
+
+@pytest.mark.parametrize("loss", [None, "mse"])
+def test_models_with_a_number_of_their_own(loss):
+    """What `compute_loss` does with the losses is not read, so nothing is called equal or not."""
+    models = [Own(7), Own(3)]
+    for model in models:
+        model.compile("sgd", loss=loss)
+        model(X)
+    with pytest.raises(ll.LossLedgerError, match="first model, `own`, must minimize the sum"):
+        ll.compare(*models, X, DEPTH)
+    if loss:
+        plain = Own(1)
+        plain.compile("sgd", loss=loss)
+        plain(X)
+        assert ll.compare(plain, plain, X, DEPTH).equal
+
+
+@pytest.mark.parametrize(
+    ("losses", "width", "message"),
+    [
+        (("mse", "mse"), 3, "first model, `classifier`, must run .* ValueError"),
+        (("mse", lambda t, p: 1 / 0), 5, "second model, `classifier`, must run .*ZeroDivision"),
+        (("mse", lambda t, p: keras.ops.log(-keras.ops.abs(p))), 5, "second .* Found nan"),
+    ],
+)
+def test_models_that_fail(losses, width, message):
+    """An error in four parts says which of the two models fails, and with what."""
+    with pytest.raises(ll.LossLedgerError, match=message) as caught:
+        ll.compare(*map(one, losses), X[:, :width], np.eye(3)[LABELS])
+    assert caught.value.remedy
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -179,21 +229,52 @@ weight[3] = 0.0
 
 def batch():
     return x, x[..., :1] + 1, weight
+
+
+def narrow():
+    return x[..., :1], x[..., :1]
 """
+
+
+def run(folder, *words):
+    """Compare in a process of its own."""
+    (folder / "train_it.py").write_text(FILE, encoding="utf-8")
+    command = [sys.executable, "-m", "lossledger.cli", "compare", *words]
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_command_line(tmp_path):
     """By hand: 10 of 12 steps are in the mask; the exit status says that they differ."""
-    (tmp_path / "train_it.py").write_text(FILE, encoding="utf-8")
-    command = [sys.executable, "-m", "lossledger.cli", "compare", "train_it.py:model"]
-    more = ["train_it.py:model", "--data", "train_it.py:batch", "--json"]
-    more += ["--convention", "keras3,keras2.3"]
-    environment = os.environ | {"KERAS_BACKEND": "torch"}
-    done = subprocess.run(
-        command + more, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    more = ["--data", "train_it.py:batch", "--json", "--convention", "keras3,keras2.3"]
+    done = run(tmp_path, "train_it.py:model", "train_it.py:model", *more)
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
     assert found["factor"] == pytest.approx(10 / 12, rel=ROUNDING)
     assert found["difference"]["stage"] == "denominator"
     assert found["b"].endswith("in keras2.3")
+
+
+def test_command_line_on_a_model_that_fails(tmp_path):
+    """A model that does not run is no difference: status 2, and no traceback."""
+    done = run(tmp_path, "train_it.py:model", "train_it.py:model", "--data", "train_it.py:narrow")
+    assert done.returncode == 2
+    assert "The first model" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("names", ["", ",", "keras3,", " ,keras3"])
+def test_empty_conventions_are_refused(names):
+    """An empty name is a slip, not the version that is there."""
+    mse = "keras.MeanSquaredError()"
+    with pytest.raises(ll.LossLedgerError, match="a name is empty"):
+        compared(mse, mse, None, None, None, names)
+    assert compared(mse, mse, None, None, None, "keras3").equal
+
+
+def test_nothing_is_drawn_for_a_function():
+    """Drawn arrays are of NumPy: a function of torch fails on them, so data are asked for."""
+    with pytest.raises(ll.LossLedgerError, match="Pass --outputs and --targets, or --data"):
+        compared("torch.MSELoss()", "torch:dist", None, None, None)

@@ -3,6 +3,7 @@
 
 import functools
 import json
+from dataclasses import replace
 
 import explained
 import keras
@@ -12,7 +13,7 @@ from keras import layers
 from keras_compared import DEPTH, LABELS, LOGITS, ROUNDING, SUM, WEIGHT, X, one, part, two
 
 import lossledger as ll
-from lossledger.explanation.comparison import _outputs
+from lossledger.explanation.comparison import _outputs, _totals
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -101,6 +102,38 @@ def test_other_regularizer():
     assert last.change is None
 
 
+def penalized(first, second=None, name="m"):
+    """Return two layers that change nothing, each with its penalty; names are Keras' own."""
+    dense = functools.partial(layers.Dense, 5, kernel_initializer="identity")
+    hidden = [dense(kernel_regularizer=first), dense(kernel_regularizer=second)]
+    model = keras.Sequential([keras.Input((5,)), *hidden], name=name)
+    model.compile("sgd", loss="mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(("l1",), ("l2",)), (("l2",), (None, "l2")), (("l2", "l1"), ("l1", "l2"))]
+)
+def test_penalties_of_one_amount(first, second):
+    """By hand: Σ|w| = Σ w² = 5 of an identity, yet another formula or another layer."""
+    found = ll.compare(penalized(*first), penalized(*second, name="n"), X, X + 1)
+    assert found.number_a == pytest.approx(found.number_b, rel=ROUNDING)
+    assert found.parts[1].number_a == pytest.approx(0.05)
+    assert not found.equal
+    assert found.difference.stage == "regularizer"
+    assert "0.05" in found.difference.of_a
+    twin = ll.compare(penalized(*first), penalized(*first, name="n"), X, X + 1)
+    assert twin.equal
+    assert twin.undecided == ()
+
+
+def test_penalties_of_own_code():
+    """A penalty that only its name is known of is compared by its amount, and that is said."""
+    sums = (lambda w: keras.ops.sum(w**2), lambda w: keras.ops.sum(keras.ops.abs(w)))
+    found = ll.compare(*map(penalized, sums), X, X + 1)
+    assert any("adds the same here" in x for x in found.undecided)
+
+
 def test_penalty_that_is_0_here():
     """A penalty of biases that are still 0 changes nothing yet, and is said."""
 
@@ -135,6 +168,38 @@ def test_different_outputs():
     assert losses.difference.stage == "denominator"
     assert "They part at: denominator." in str(found)
     assert any("different outputs" in note for note in found.notes)
+
+
+def ordered(names):
+    """Return a model whose outputs come in an order; both its losses are of one kind."""
+    keras.utils.set_random_seed(0)
+    x = keras.Input((5,))
+    heads = {n: layers.Dense(2, name=n)(x) for n in "pq"}
+    model = keras.Model(x, [heads[n] for n in names])
+    model.compile("sgd", loss=["mse", "mse"])
+    return model
+
+
+def test_outputs_in_another_order():
+    """Targets go by place: outputs of one name get other ones, and the numbers are Keras' own."""
+    models, y = [ordered("pq"), ordered("qp")], [DEPTH, 3 * DEPTH[::-1]]
+    found = ll.compare(*models, X, y)
+    assert not found.equal
+    assert found.difference.stage == "targets"
+    assert f"by up to {np.abs(y[0] - y[1]).max():.6g}" in found.difference.of_b
+    assert found.change is None
+    totals = [m.evaluate(X, y, verbose=0)[0] for m in models]
+    assert [found.number_a, found.number_b] == pytest.approx(totals, rel=ROUNDING)
+    assert ll.compare(ordered("pq"), ordered("pq"), X, y).equal
+
+
+def test_totals_that_differ_are_never_equal(monkeypatch):
+    """Broken twin: parts that look equal do not make two numbers equal."""
+    twin = functools.partial(replace, equal=True, difference=None, change=None)
+    kept = _outputs.loss_part
+    monkeypatch.setattr(_totals, "loss_part", lambda *x: (twin(kept(*x)[0]), ""))
+    assert ll.compare(two(), two(), X, [LABELS, DEPTH]).equal
+    assert not ll.compare(two(), two((LOGITS, SUM)), X, [LABELS, DEPTH]).equal
 
 
 def test_class_weight_of_one():

@@ -22,6 +22,7 @@ from lossledger.explanation._sections import Section, as_html
 from lossledger.explanation.comparison import Comparison, compare
 from lossledger.explanation.criterion._known import Known
 from lossledger.explanation.criterion._recognize import recognize
+from lossledger.objective import Objective
 from lossledger.presets._registry import LIBRARIES, parse
 from lossledger.presets._samples import layouts, samples
 from lossledger.presets.migration import REFUSALS
@@ -91,8 +92,7 @@ def compared(
         outputs: File of NumPy's format; inputs of a model.
         targets: Likewise.
         data: "module:name" of (outputs, targets), or of a function that returns them.
-        convention: Versions of Keras: "keras3" for both, "keras3,keras2.3" for each; nothing
-            before or behind the comma leaves that one as it is.
+        convention: Versions of Keras: "keras3" for both, "keras3,keras2.3" for each.
     """
     named, second = target_of(a), target_of(b)
     if second.outputs is not None and data is None and outputs is None:
@@ -105,6 +105,8 @@ def compared(
             )
         named = replace(named, outputs=second.outputs, targets=second.targets)
     first = _with_data(named, outputs, targets, data)
+    if first.drawn and not isinstance(second.thing, Objective):
+        _drawn(second)  # raises where nothing says what the second takes
     found = compare(
         first.thing,
         second.thing,
@@ -120,10 +122,22 @@ def compared(
 
 
 def _conventions(text: str | None) -> Any:
-    """Return one name, or one for each."""
-    if text is None or "," not in text:
-        return text
-    return tuple(name.strip() or None for name in text.split(","))
+    """Return one name, or one for each.
+
+    Raises:
+        MatchError: If a name is empty.
+    """
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise MatchError(
+            "--convention is one name for both, or two with a comma between",
+            f"Found {text!r}, in which a name is empty",
+            "A comma is left over, or one of the two was to stay as it is",
+            "Name a version of Keras for each: keras3,keras2.3; ll.compare takes None in a pair",
+        )
+    return names if len(names) > 1 else names[0]
 
 
 def has_findings(found: Explanation) -> bool:

@@ -58,7 +58,9 @@ def compare(
 
     Raises:
         MatchError: If one of them does not take the data in any form, or an argument does not
-            belong to what is compared.
+            belong to what is compared; if a model does not run, or minimizes something else than
+            the sum of its losses and regularizers.
+        DomainError: If one of them gives NaN or inf, or draws random numbers.
 
     Example:
         >>> import numpy as np, lossledger as ll
@@ -106,9 +108,9 @@ def _models(
     )
 
     weights = _weights(class_weight, is_keras_model(b))
-    first = side_of(a, *data, weights[0], convention[0])
+    first = side_of(a, data, weights[0], convention[0], "first")
     if is_keras_model(b):
-        return totals(first, side_of(b, *data, weights[1], convention[1]))
+        return totals(first, side_of(b, data, weights[1], convention[1], "second"))
     second, notes = beside(first, as_keras(b), convention[1])
     found = totals(first, second)
     return replace(found, notes=(*notes, *found.notes))

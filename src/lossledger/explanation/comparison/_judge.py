@@ -19,12 +19,15 @@ from lossledger.explanation.comparison._factors import in_words, over_batches
 from lossledger.explanation.comparison._layouts import Layout
 from lossledger.explanation.comparison._pair import Pair
 from lossledger.explanation.comparison._sides import (
+    HELD,
     Reading,
     Source,
     live,
     tried,
+    widest,
     with_dtype,
 )
+from lossledger.explanation.criterion._call import dtype_of
 from lossledger.explanation.criterion._difference import CLOSE, Difference
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._probe import in_numpy, is_narrow, widened
@@ -44,9 +47,10 @@ def between(a: Source, b: Source, passed: Data, things: tuple[Any, Any]) -> Comp
     Raises:
         LossLedgerError: If one of them does not take the data in any form.
     """
-    data = widened(passed)
-    one = with_dtype(a, data)
-    pair = Pair(one, b, data.on_host(), one.read(data), data)
+    data = widest((a, b), widened(passed))
+    narrow = data.outputs[0].dtype != passed.outputs[0].dtype
+    one, other = (with_dtype(source, data, narrow) for source in (a, b))
+    pair = Pair(one, other, data.on_host(), one.read(data), data)
     layout, reading = pair.laid_out_in_part()
     laid = pair.laid(layout) if layout.name else None
     for_b = data if laid is None else pair.as_given(laid)
@@ -55,8 +59,19 @@ def between(a: Source, b: Source, passed: Data, things: tuple[Any, Any]) -> Comp
             refuse_random(source.probe, source.own(given), pair.within)
     notes = _lives((things[0], one, data), (things[1], pair.b, for_b))
     if is_narrow(passed):
-        notes.append("Arrays of half precision were compared as float32.")
+        notes.append(f"Arrays of half precision were compared as {dtype_of(data.outputs[0])}.")
+    notes += _precision(pair)
     return _judged(pair, layout, reading, notes)
+
+
+def _precision(pair: Pair) -> list[str]:
+    """Say in which dtype black boxes were run, and what is taken for equal, where it matters."""
+    if all(s.probe is None for s in (pair.a, pair.b)) or pair.within < HELD:
+        return []
+    coarse = pair.within > HELD
+    ran = "in less than float64" if coarse else "in float64, and may hold constants rounded to less"
+    equal = f"what deviates by less than {pair.within:.0e} is taken for equal"
+    return [f"Losses that are not recognized were run {ran}: {equal}."]
 
 
 def _judged(pair: Pair, layout: Layout, found: Reading, notes: Sequence[str]) -> Comparison:

@@ -11,6 +11,7 @@ import numpy as np
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger._typing import Array, Mapping, Sequence, Tree
 from lossledger.explanation._parts import Piece, Step
+from lossledger.explanation.comparison._refusals import failed, require_sum
 from lossledger.explanation.comparison._sides import Source, source_of, tried
 from lossledger.explanation.comparison._units import Side, Unit, lacking
 from lossledger.explanation.criterion._host import Data, host, into
@@ -44,25 +45,39 @@ _CLOSE = 1e-4
 
 def side_of(
     model: Any,
-    x: Tree,
-    y: Tree,
-    sample_weight: Tree,
+    data: tuple[Tree, Tree, Tree],
     class_weight: Mapping[int, float] | None,
     convention: str | None,
+    which: str,
 ) -> Side:
     """Return what a compiled model minimizes on one batch, as it is compared.
 
+    Args:
+        model: The model.
+        data: Inputs, targets and sample weights, as `fit` takes them.
+        class_weight: As `fit` takes it.
+        convention: The version of Keras whose numbers are wanted; None for the one that is there.
+        which: "first" or "second", for errors.
+
     Raises:
-        MatchError: If the model is not compiled or not built, data do not fit, or a version of
-            Keras has no such number.
+        MatchError: If the model is not compiled or not built, does not run on the data, minimizes
+            something else than the sum of its parts, or a version of Keras has no such number.
+        DomainError: If it gives NaN or inf.
     """
     private = of_version(keras.__version__)
-    if is_own(model):
-        return _own(model, x, y, sample_weight, class_weight, convention, private)
-    reading = read(model, x, y, sample_weight, class_weight, private)
-    with unchanged(model):
-        _check(reading, convention)
-        units = tuple(_unit(loss, convention, reading) for loss in reading.losses)
+    try:
+        if is_own(model):
+            return _own(model, data, class_weight, convention, which, private)
+        reading = read(model, *data, class_weight, private)
+        amounts = [(loss.spelled, loss.loss_weight * loss.value) for loss in reading.losses]
+        require_sum(f"The {which} model, `{model.name}`,", reading.number, amounts, reading.extras)
+        with unchanged(model):
+            _check(reading, convention)
+            units = tuple(_unit(loss, convention, reading) for loss in reading.losses)
+    except (LossLedgerError, Warning):
+        raise
+    except Exception as error:
+        raise failed(f"The {which} model, `{model.name}`,", error) from error
     return Side(
         f"Keras model `{model.name}`" + (f" in {convention}" if convention else ""),
         units,
@@ -71,6 +86,7 @@ def side_of(
         next((loss.weight_source for loss in reading.losses if loss.weight_source), ""),
         _draws(model),
         reading.undecided,
+        _places(model),
     )
 
 
@@ -173,6 +189,12 @@ def as_keras(thing: Any) -> Any:
     return loss_of(thing, None, None, Private(allowed=False)) if named == "y_true" else thing
 
 
+def _places(model: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of trainable variables, and of layers, in order."""
+    layers = tuple(getattr(layer, "path", layer.name) for layer in model.layers)
+    return tuple(v.path for v in model.trainable_variables), layers
+
+
 def _draws(model: Any) -> bool:
     """Whether the model keeps states of random numbers."""
     return any("seed_generator" in v.path for v in model.variables)
@@ -180,17 +202,18 @@ def _draws(model: Any) -> bool:
 
 def _own(
     model: Any,
-    x: Tree,
-    y: Tree,
-    sample_weight: Tree,
+    data: tuple[Tree, Tree, Tree],
     class_weight: Mapping[int, float] | None,
     convention: str | None,
+    which: str,
     private: Private,
 ) -> Side:
     """Return a model compiled with an objective: a unit for each output that terms read."""
-    told = explain_model(model, x, y, sample_weight, class_weight, None, convention)
+    told = explain_model(model, *data, class_weight, None, convention)
+    amounts = [(p.loss, p.contribution) for p in told.pieces]
+    require_sum(f"The {which} model, `{model.name}`,", told.number, amounts, told.extras)
     evaluate = getattr(model, BANK).attachment.evaluate
-    batch = batch_of(x, y, sample_weight, class_weight)
+    batch = batch_of(*data, class_weight)
     fresh = Evaluator(model, evaluate.objective, evaluate.weights, adds=True)
     training = {"training": True} if takes(model.call, "training") else {}
     with apart(model, private):
@@ -208,6 +231,7 @@ def _own(
         batch.source,
         _draws(model),
         told.undecided,
+        _places(model),
     )
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from lossledger._errors import LossLedgerError, MatchError
 from lossledger.explanation.comparison._change import Change
 from lossledger.explanation.comparison._comparison import Comparison, Part
-from lossledger.explanation.comparison._extras import alike
+from lossledger.explanation.comparison._extras import alike, close
 from lossledger.explanation.comparison._judge import between
-from lossledger.explanation.comparison._units import Unit, apart, shared
+from lossledger.explanation.comparison._units import Unit, apart, off_targets, shared
 from lossledger.explanation.criterion._difference import Difference
 
 _ROUNDING = {"float64": 1e-10}
@@ -33,15 +33,17 @@ def loss_part(one: Unit | None, two: Unit | None, weighs: tuple[str, str]) -> tu
     called = losses.number_b if losses is not None else 0.0
     mine, theirs = one.value or 0.0, called if two.value is None else two.value
     far = "" if two.value is None else differing(one, two)
-    same = alike(mine, theirs) if losses is None else losses.equal
+    goals = off_targets(one.data, two.data)
+    same = alike(mine, theirs) if losses is None else losses.equal and close(called, theirs)
     nothing = not one.loss_weight and not two.loss_weight
-    equal = not far and (nothing or (same and one.loss_weight == two.loss_weight))
+    weighed = same and not goals and one.loss_weight == two.loss_weight
+    equal = not far and (nothing or weighed)
     amounts = one.loss_weight * mine, two.loss_weight * theirs
     part = Part(one.output, "loss", *amounts, equal, losses=losses)
     if equal:
         return part, undecided
-    difference = _difference(one, two, losses, same, far)
-    change = None if far else _change(one, two, losses, weighs, same)
+    difference = _difference(one, two, losses, same, (far, goals))
+    change = None if far or goals else _change(one, two, losses, weighs, same)
     return replace(part, difference=difference, change=change), undecided
 
 
@@ -72,7 +74,7 @@ def _losses(one: Unit, two: Unit) -> tuple[Comparison | None, str]:
                 raise
             return None, f"how the losses of `{one.output}` differ: {error.rule}; {error.found}"
     reasons = dict.fromkeys(x for x in (one.why, two.why) if x)
-    why = "; ".join(reasons) or "outputs, weights or masks differ"
+    why = "; ".join(reasons) or "outputs, targets, weights or masks differ"
     if two.value is None:
         raise MatchError(
             "A model's loss must give its number when it is called alone, to be compared",
@@ -97,11 +99,12 @@ def _lone(one: Unit | None, two: Unit | None) -> Part:
 
 
 def _difference(
-    one: Unit, two: Unit, losses: Comparison | None, same: bool, far: str
+    one: Unit, two: Unit, losses: Comparison | None, same: bool, far: tuple[str, str]
 ) -> Difference | None:
     """Return the first stage of the flow at which two losses of an output part."""
-    if far:
-        return Difference("outputs", f"outputs of `{one.output}`", far)
+    for stage, text in zip(("outputs", "targets"), far, strict=True):
+        if text:
+            return Difference(stage, f"{stage} of `{one.output}`", text)
     if losses is not None and not losses.equal:
         return losses.difference
     if not same:
@@ -123,7 +126,7 @@ def _change(
     one: Unit, two: Unit, losses: Comparison | None, weighs: tuple[str, str], same: bool
 ) -> Change | None:
     """Return what makes the second's losses equal: its settings, and its loss weight."""
-    if losses is None and not same:
+    if not same and (losses is None or losses.equal):
         return None
     goal = one.value or 0.0 if losses is None else losses.number_a
     number, slope, texts = goal, None, []

@@ -9,7 +9,7 @@ from lossledger._errors import MatchError
 from lossledger._typing import Array
 from lossledger.explanation.comparison._change import apart
 from lossledger.explanation.comparison._layouts import LABELS, ONE_HOT, Layout, layouts
-from lossledger.explanation.comparison._sides import Reading, Source, tried
+from lossledger.explanation.comparison._sides import COARSE, Reading, Source, tried
 from lossledger.explanation.criterion._difference import Difference, first_difference
 from lossledger.explanation.criterion._host import Data, framework_of, into
 from lossledger.explanation.criterion._probe import taken
@@ -47,7 +47,7 @@ class Pair:
         """Largest deviation of what is equal: that of the coarser dtype."""
         coarse = any(s.probe is not None for s in (self.a, self.b))
         wide = "float64" in str(self.given.outputs[0].dtype)
-        return 2e-4 if coarse and not wide else max(self.a.within, self.b.within)
+        return COARSE if coarse and not wide else max(self.a.within, self.b.within)
 
     def as_given(self, data: Data) -> Data:
         """Return data in the framework and the dtype of what was passed."""

@@ -9,15 +9,16 @@ import numpy as np
 
 from lossledger._array import library_of
 from lossledger._errors import LossLedgerError, MatchError
-from lossledger._typing import Array
+from lossledger._typing import Array, Sequence
 from lossledger.explanation.criterion._call import Answer, called
 from lossledger.explanation.criterion._conventions import under
 from lossledger.explanation.criterion._explain import flows_of, on_batch
 from lossledger.explanation.criterion._flow import Flow, flow_of
-from lossledger.explanation.criterion._host import Data, framework_of, host
+from lossledger.explanation.criterion._host import Data, framework_of, host, into
 from lossledger.explanation.criterion._known import Known, spelling
-from lossledger.explanation.criterion._precision import tolerance
+from lossledger.explanation.criterion._precision import precise, tolerance
 from lossledger.explanation.criterion._probe import Probe, probe_of
+from lossledger.explanation.criterion._probe import tried as answer_of
 from lossledger.explanation.criterion._recognize import recognize
 from lossledger.objective import Objective
 from lossledger.presets._base import AbstractLibraryLoss
@@ -25,6 +26,12 @@ from lossledger.presets.migration import REFUSALS
 
 EXACT = 1e-9
 """Largest deviation of what is equal, where both are computed in float64."""
+
+HELD = 1e-6
+"""The same, where a black box that is run in float64 may hold constants rounded to float32."""
+
+COARSE = 2e-5
+"""The same, where a black box computes in less than float64."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +157,32 @@ def name_in(preset: AbstractLibraryLoss, convention: str = "") -> str:
     return f"{text} in {convention or getattr(preset, 'convention', '')}"
 
 
-def with_dtype(source: Source, data: Data) -> Source:
-    """Return a black box with the deviation that its dtype explains."""
-    if source.probe is None:
+def widest(sources: Sequence[Source], data: Data) -> Data:
+    """Return data in float64 if every black box takes that and gives the number it gave before."""
+    probes = [(s.probe, s.own(data)) for s in sources if s.probe is not None]
+    answers = [answer_of(probe, own) for probe, own in probes]
+    wide = [
+        answer is not None and precise(probe, own, answer).dtype == "float64"
+        for (probe, own), answer in zip(probes, answers, strict=True)
+    ]
+    if not wide or not all(wide):
+        return data
+    return data.map(lambda x: into(framework_of(x), x, "float64"))
+
+
+def with_dtype(source: Source, data: Data, narrow: bool) -> Source:
+    """Return a black box with the deviation that its dtype explains.
+
+    Args:
+        source: The black box.
+        data: What it is called with.
+        narrow: Whether less than float64 was passed: what it holds may be rounded to that.
+    """
+    answer = None if source.probe is None else answer_of(source.probe, source.own(data))
+    if answer is None:
         return source
-    own = source.own(data)
-    return replace(source, within=max(EXACT, tolerance(source.probe.answer(own), own) * 10))
+    wide = tolerance(answer, source.own(data)) <= EXACT
+    return replace(source, within=(HELD if narrow else 10 * EXACT) if wide else COARSE)
 
 
 def live(source: Source, thing: Any, data: Data) -> Answer | None:

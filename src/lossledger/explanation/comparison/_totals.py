@@ -6,7 +6,7 @@ from dataclasses import replace
 from lossledger._typing import Sequence
 from lossledger.explanation.comparison._change import Change
 from lossledger.explanation.comparison._comparison import Comparison, Part
-from lossledger.explanation.comparison._extras import alike, extra_parts
+from lossledger.explanation.comparison._extras import close, extra_parts
 from lossledger.explanation.comparison._factors import CONSTANT
 from lossledger.explanation.comparison._outputs import differing, loss_part
 from lossledger.explanation.comparison._units import Side, paired
@@ -26,7 +26,7 @@ def totals(a: Side, b: Side) -> Comparison:
     pairs = paired(a.units, b.units)
     told = [loss_part(one, two, (a.weighs, b.weighs)) for one, two in pairs]
     losses = [part for part, _ in told]
-    parts = (*losses, *extra_parts(a.extras, b.extras))
+    parts = (*losses, *extra_parts(a.extras, b.extras, (a.places, b.places)))
     mine = sum(part.number_a or 0.0 for part in parts)
     theirs = sum(part.number_b or 0.0 for part in parts)
     slopes = [None if part.losses is None else part.losses.slope for part in losses]
@@ -38,14 +38,12 @@ def totals(a: Side, b: Side) -> Comparison:
         theirs,
         abs(theirs - mine) / max(1.0, abs(mine)),
         max(known) if known and len(known) == len(slopes) else None,
-        all(part.equal for part in parts),
+        all(part.equal for part in parts) and _agree(a, b, parts),
         layout="; ".join(
             dict.fromkeys(p.losses.layout for p in losses if p.losses and p.losses.layout)
         ),
         notes=(
             *_of_outputs(a, b),
-            *_itself(a, mine),
-            *_itself(b, theirs),
             *_inside(parts, "notes"),
         ),
         undecided=(
@@ -64,7 +62,7 @@ def _parted(found: Comparison, a: Side, b: Side) -> Comparison:
     """Return the comparison with what there is to say of a difference."""
     parts = found.parts
     stages = [p.difference for p in parts if p.difference is not None and not p.equal]
-    others = any(stage.stage == "outputs" for stage in stages)
+    others = any(stage.stage in ("outputs", "targets") for stage in stages)
     first = next((p for p in parts if p.difference is not None and not p.equal), None)
     difference = None
     if first is not None and first.difference is not None:
@@ -110,6 +108,16 @@ def _change(found: Comparison) -> Change | None:
     return Change("; ".join(texts), number, far, slope)
 
 
+def _agree(a: Side, b: Side, parts: Sequence[Part]) -> bool:
+    """Whether the two totals agree: no verdict on parts makes two numbers equal that are not."""
+    amounts = [(part.number_a or 0.0, part.number_b or 0.0) for part in parts]
+    size = max(sum(abs(mine) + abs(theirs) for mine, theirs in amounts), 0.1)
+    pairs = [(sum(mine for mine, _ in amounts), sum(theirs for _, theirs in amounts))]
+    if a.number is not None and b.number is not None:
+        pairs.append((a.number, b.number))
+    return all(close(mine, theirs, size) for mine, theirs in pairs)
+
+
 def _of_outputs(a: Side, b: Side) -> tuple[str, ...]:
     """Say that losses are computed on different outputs."""
     pairs = [(one, two) for one, two in paired(a.units, b.units) if one and two]
@@ -121,20 +129,14 @@ def _of_outputs(a: Side, b: Side) -> tuple[str, ...]:
 
 
 def _idle(parts: Sequence[Part]) -> tuple[str, ...]:
-    """Say what is 0 on this data and not the same: it may part them on other weights."""
+    """Say of what adds the same, and need not be the same, that it may part them elsewhere."""
     return tuple(
-        f"whether they agree elsewhere: {p.kind} {p.name} is 0 here; first: {p.difference.of_a}, "
-        f"second: {p.difference.of_b}"
+        f"whether they agree elsewhere: {p.kind} {p.name} "
+        f"{'adds the same' if p.number_a or p.number_b else 'is 0'} here; "
+        f"first: {p.difference.of_a}, second: {p.difference.of_b}"
         for p in parts
         if p.equal and p.difference is not None
     )
-
-
-def _itself(side: Side, total: float) -> tuple[str, ...]:
-    """Say what the framework itself gives, where it is not the sum of the parts."""
-    if side.number is None or alike(side.number, total) or abs(side.number - total) <= 1e-6:
-        return ()
-    return (f"{side.name} itself minimizes {side.number:.9g}; its parts add up to {total:.9g}.",)
 
 
 def _inside(parts: Sequence[Part], name: str) -> tuple[str, ...]:

@@ -13,6 +13,9 @@ from lossledger.explanation.criterion._host import Data, host
 
 WEIGHTS = ("sample_weight", "mask")
 
+_NARROW = 1e-6
+"""Largest relative deviation of the same targets, where one model casts them to float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Unit:
@@ -65,6 +68,7 @@ class Side:
         weighs: Where its sample weights come from: "sample_weight", "class_weight" or "".
         draws: Whether layers draw random numbers in a training step.
         undecided: What could not be found out, and why.
+        places: Names of its trainable variables, and of its layers, in order.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Side:
     weighs: str = ""
     draws: bool = False
     undecided: tuple[str, ...] = ()
+    places: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
 def lacking(data: Data, names: Sequence[str]) -> Data:
@@ -86,9 +91,9 @@ def shared(a: Unit, b: Unit) -> tuple[Data, Source, Source] | None:
     """Return data for the losses of two units on the outputs of the first, and how each is called.
 
     A weight or mask that one of them lacks is kept from it. None if one cannot be called alone,
-    or both have weights of the same kind with other numbers.
+    their targets differ, or both have weights of the same kind with other numbers.
     """
-    if a.source is None or b.source is None:
+    if a.source is None or b.source is None or off_targets(a.data, b.data):
         return None
     given, missing = {}, (set[str](), set[str]())
     for name in WEIGHTS:
@@ -105,6 +110,21 @@ def shared(a: Unit, b: Unit) -> tuple[Data, Source, Source] | None:
         for source, lacks in zip((a.source, b.source), missing, strict=True)
     )
     return data, one, two
+
+
+def off_targets(a: Data, b: Data) -> str:
+    """Return in words by how much targets differ; "" if they do not, dtypes and axes of 1 aside."""
+    if a.targets is None or b.targets is None:
+        return "" if a.targets is b.targets else "others: one of the losses has none of its own"
+    mine, theirs = host(a.targets), host(b.targets)
+    shapes = [tuple(n for n in t.shape if n != 1) for t in (mine, theirs)]
+    if shapes[0] != shapes[1]:
+        return f"others: shape {mine.shape} and shape {theirs.shape}"
+    x, y = (np.asarray(t, np.float64).ravel() for t in (mine, theirs))
+    far, size = (float(np.abs(d).max(initial=0.0)) for d in (x - y, x))
+    if np.array_equal(x, y, equal_nan=True) or far <= _NARROW * size:
+        return ""
+    return f"others, by up to {far:.6g}; the first's are up to {size:.6g}"
 
 
 def apart(a: Data, b: Data) -> tuple[float, float] | str:
