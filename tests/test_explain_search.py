@@ -22,6 +22,9 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 1, 2, 0])
 IMAGE = torch.randn(3, 2, 5, 5, generator=DRAW, dtype=torch.float64)
 PLANE = torch.randint(0, 2, (3, 5, 5), generator=DRAW)
 HOT = functional.one_hot(PLANE, 2).movedim(-1, 1).double()
+GRAY_DRAW = torch.Generator().manual_seed(1)
+GRAY = torch.randn(4, 1, 8, 8, generator=GRAY_DRAW)
+MASK = torch.randint(0, 2, (4, 1, 8, 8), generator=GRAY_DRAW).float()
 
 
 def focal(o, t, gamma=1.5):
@@ -146,6 +149,51 @@ def test_sums_of_two(kind):
     assert "took no part in finding the factors" in found.notes[0].found
     assert sum(r.share for r in found.rows if r.share) == pytest.approx(1) or not found.rows
     print(kind, found.notes[0].found)
+
+
+def whole_dice(o, t):
+    """One Dice loss of everything, smoothed by 1 as people write it."""
+    p = o.sigmoid()
+    return 1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+
+
+def softmax_dice(o, t):
+    """A Dice loss of softmax rows, of each image and class."""
+    p, hot = o.softmax(1), functional.one_hot(t, 2).movedim(-1, 1)
+    both, every = (p * hot).sum((2, 3)), (p + hot).sum((2, 3))
+    return 1 - ((2 * both + 1) / (every + 1)).mean()
+
+
+@pytest.mark.parametrize(
+    ("criterion", "outputs", "targets", "smooth"),
+    [
+        (whole_dice, GRAY, MASK, "smooth=0.5"),
+        (dice, IMAGE.float(), HOT.float(), "smooth_nr=1.0"),
+        (softmax_dice, IMAGE.float(), PLANE, "smooth_nr=1.0"),
+    ],
+    ids=["whole", "per channel", "softmax"],
+)
+def test_one_smoothed_loss_is_no_sum(criterion, outputs, targets, smooth):
+    """In float32 too, a Dice loss smoothed by 1 is that loss, not two with factors that fit."""
+    found = ll.explain(criterion, outputs, targets)
+    (piece,) = found.pieces
+    assert smooth in piece.loss
+    assert piece.loss_weight == 1
+    assert found.deviation <= 1e-6  # of the float32 number that was passed on
+    assert "It was run in float64." in found.notes[0].found
+
+
+def test_sums_take_double():
+    """What computes in float32 is no sum of two: factors that fit within its rounding are many."""
+
+    def single(o, t):
+        return functional.mse_loss(o, t) + 0.1 * functional.l1_loss(o, t)
+
+    found = ll.explain(lambda o, t: single(o.float(), t.float()), SCORES.float(), YES.float())
+    assert found.pieces[0].loss == "<lambda>"
+    assert any(
+        u.startswith("sums of two losses: two factors fit too much") for u in found.undecided
+    )
 
 
 def test_parts_that_are_multiples_are_said():

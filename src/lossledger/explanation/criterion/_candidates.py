@@ -53,6 +53,11 @@ class Equal:
     loose: tuple[str, ...] = ()
     form: str = ""
 
+    def agrees(self, within: float) -> bool:
+        """Whether it deviates by no more than a tolerance."""
+        near = self.slope is None or self.slope <= within * SLOPES
+        return self.deviation <= within and near
+
 
 def equals(wanted: Sequence[Wanted], home: str, tolerance: float) -> list[Equal]:
     """Return the presets that agree on all batches; what fails on a small one is not tried on.

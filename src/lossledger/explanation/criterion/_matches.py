@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from lossledger._typing import Sequence
 from lossledger.explanation.criterion._batches import Wanted, wanted_of
 from lossledger.explanation.criterion._candidates import Equal, equals
-from lossledger.explanation.criterion._catalog import LARGEST, Meter, families
-from lossledger.explanation.criterion._precision import Precise
+from lossledger.explanation.criterion._catalog import LARGEST, Family, Meter, families
+from lossledger.explanation.criterion._precision import STRICT, Precise
 from lossledger.explanation.criterion._probe import Probe
 from lossledger.explanation.criterion._search import searched
-from lossledger.explanation.criterion._sums import Sum, sums
+from lossledger.explanation.criterion._sums import Sum, alone, smoothed, sums, untried
 
 _FEW = 1024
 """Outputs of data that are searched on as they are."""
@@ -25,7 +25,8 @@ class Matches:
         sums: Pairs of presets, if no preset alone equals it.
         batches: On how many batches they were verified.
         undecided: What was not searched, and why.
-        searched: Whether numeric options and sums of two were.
+        searched: Whether numeric options were.
+        paired: Whether sums of two were.
     """
 
     equal: tuple[Equal, ...] = ()
@@ -33,10 +34,14 @@ class Matches:
     batches: int = 0
     undecided: tuple[str, ...] = ()
     searched: bool = False
+    paired: bool = False
 
 
 def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matches:
-    """Return what a black box equals: at defaults, else as a sum of two, else by a search.
+    """Return what a black box equals, the strictest tolerance first.
+
+    For each: a preset at its defaults, else under other numbers, else a sum of two. What has more
+    freedom is asked last, and nothing loose before all that is strict.
 
     Args:
         probe: The criterion, giving a number.
@@ -51,23 +56,61 @@ def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matche
     def fit(found: Sequence[Equal]) -> tuple[Equal, ...]:
         return tuple(e for e in found if e.factor == 1 or not only_one)
 
+    goal, why = _goal(wanted)
+    unpaired = "it gives an array" if only_one else untried(wanted, precise.within)
+    found: _Searched | None = None
     for within in precise.tiers:
         plain = fit(equals(wanted, probe.home, within))
         if plain:
             return Matches(plain, batches=count)
-    goal = _small(wanted)
-    if goal is None or count < 2:
-        why = "a lone batch leaves none to verify on" if count < 2 else "two samples are too large"
-        return Matches(
-            batches=count, undecided=(f"numeric options, and sums of two losses: {why}",)
-        )
+        if why:
+            continue
+        found = found or _searched(wanted, goal, probe.home, precise.tiers)
+        several = fit([e for e in found.equal if e.agrees(within)])
+        several = several or fit(alone(found.smoothed, wanted, within))
+        if several:
+            return Matches(several, (), count, found.left, searched=True)
+        pairs = () if unpaired or within > STRICT else sums(wanted, goal, found.smoothed, within)
+        if pairs:
+            return Matches((), tuple(pairs), count, found.left, searched=True)
+    if found is None:
+        why = f"numeric options, and sums of two losses: {why}"
+        return Matches(batches=count, undecided=(why,))
+    left = (f"sums of two losses: {unpaired}",) if unpaired else ()
+    return Matches((), (), count, (*found.left, *left), searched=True, paired=not unpaired)
+
+
+@dataclass(frozen=True, eq=False)
+class _Searched:
+    """What was searched once for all tolerances.
+
+    Attributes:
+        equal: Presets under numbers that were found.
+        smoothed: What sums are made of: presets at their defaults, and with other smoothings.
+        left: What was not searched, and why.
+    """
+
+    equal: Sequence[Equal]
+    smoothed: Sequence[Family]
+    left: tuple[str, ...]
+
+
+def _searched(
+    wanted: Sequence[Wanted], goal: Wanted, home: str, tolerances: Sequence[float]
+) -> _Searched:
     meter = Meter()
-    takers = families(goal, probe.home, meter)
-    pairs = () if only_one else tuple(sums(wanted, goal, takers, precise.tiers, meter))
-    if pairs:
-        return Matches((), pairs, count, ("numeric options: a sum of two was found first",))
-    found = fit(searched(wanted, goal, takers, precise.tiers, meter))
-    return Matches(found, (), count, _left(meter), searched=True)
+    takers = families(goal, home, meter)
+    more = smoothed(takers, goal, meter)
+    equal = searched(wanted, goal, takers, tolerances, meter)
+    return _Searched(equal, more, _left(meter))
+
+
+def _goal(wanted: Sequence[Wanted]) -> tuple[Wanted, str]:
+    """Return the batch to search on, and why not to search."""
+    small = _small(wanted)
+    if len(wanted) < 2:
+        return wanted[0], "a lone batch leaves none to verify on"
+    return (wanted[0], "two samples are too large") if small is None else (small, "")
 
 
 def _small(wanted: Sequence[Wanted]) -> Wanted | None:

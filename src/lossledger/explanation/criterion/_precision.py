@@ -11,6 +11,9 @@ from lossledger.explanation.criterion._probe import NARROW, Probe, tried
 WITHIN = {"float64": 1e-9, "float32": 2e-5, "float16": 2e-2, "bfloat16": 5e-2}
 """Largest deviation of what is called equal, by the coarsest dtype that took part."""
 
+STRICT = WITHIN["float64"]
+"""What is fine enough for sums of two: factors that are fitted find a match within less."""
+
 _WIDER = ("float64", "float32")
 
 

@@ -219,7 +219,9 @@ def _along(
                 agreed = _resmoothed(own, others, numbers, wanted, tolerances)
             found += [
                 replace(e, form=family.form)
-                for e in sorted(agreed, key=lambda e: e.factor != 1)[:1]
+                for e in sorted(agreed, key=lambda e: (not e.agrees(tolerances[0]), e.factor != 1))[
+                    :1
+                ]
             ]
     return found
 
