@@ -63,6 +63,34 @@ def test_numbers_that_change_are_an_error():
         )
 
 
+class Late:
+    """A squared error that grows after some calls, or in all but the first and the last ones."""
+
+    def __init__(self, after, until=10**9):
+        """Count nothing yet."""
+        self.calls, self.after, self.until = 0, after, until
+
+    def __call__(self, o, t):
+        """Count, and multiply in between."""
+        self.calls += 1
+        return functional.mse_loss(o, t) * (1.1 if self.after < self.calls <= self.until else 1)
+
+
+def test_numbers_that_change_later_are_an_error():
+    """What counts its calls is called once more at the end, and its pieces must add up."""
+    batch = drawn(6, 4).double(), drawn(6, 4, seed=1).double()
+    for after in (3, 5):
+        with pytest.raises(DomainError, match="the same number twice"):
+            ll.explain(Late(after), *batch)
+    steady = Late(10**9)
+    assert ll.explain(steady, *batch).pieces[0].loss == "torch.MSELoss()"
+    with pytest.raises(DomainError, match="the same number twice"):
+        ll.explain(Late(3, steady.calls - 1), *batch)
+    array = Late(3)
+    with pytest.raises(DomainError, match="the same number twice"):
+        ll.explain(lambda o, t: array(o, t) + 0 * o, *batch)
+
+
 def masked(o, t):
     """Return a mean over labels that count, of a value that no library has."""
     each = functional.cross_entropy(o, t, reduction="none") ** 1.5
