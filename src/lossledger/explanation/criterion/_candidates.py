@@ -2,7 +2,6 @@
 """Presets that a black box equals on data: number and gradient compared, never believed."""
 
 import itertools
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from lossledger._typing import Array, Sequence
 from lossledger.explanation.criterion._batches import Wanted
-from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._weights import weighted
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._compound import AbstractCompound
@@ -52,11 +50,6 @@ class Equal:
     options: tuple[str, ...] = ()
     loose: tuple[str, ...] = ()
     form: str = ""
-
-    def agrees(self, within: float) -> bool:
-        """Whether it deviates by no more than a tolerance."""
-        near = self.slope is None or self.slope <= within * SLOPES
-        return self.deviation <= within and near
 
 
 def equals(wanted: Sequence[Wanted], home: str, tolerance: float) -> list[Equal]:
@@ -152,20 +145,3 @@ def _apart(mine: Sequence[Array], theirs: Sequence[Array], factor: float) -> flo
         apart = float(np.abs(factor * one - other).max(initial=0.0)) / size
         worst = max(worst, apart if np.isfinite(apart) else float("inf"))
     return worst
-
-
-def factor_in_words(factor: float, data: Data, batch: bool = True) -> str:
-    """Return a factor as a size of the data where it is one; `batch` if it may be of the batch."""
-    shape = tuple(data.outputs[0].shape)
-    sizes = {}
-    if batch and shape:
-        sizes = {"the number of samples": shape[0], "the number of elements": math.prod(shape)}
-    if len(shape) > 1:
-        sizes["the length of axis 1"] = shape[1]
-        sizes["the number of elements of a sample"] = math.prod(shape[1:])
-    for name, size in sizes.items():
-        if size > 1 and abs(factor - size) < 1e-4 * size:
-            return name
-        if size > 1 and abs(factor * size - 1) < 1e-4:
-            return f"1 / {name}"
-    return f"{factor:.6g}"

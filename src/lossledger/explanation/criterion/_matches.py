@@ -7,7 +7,7 @@ from lossledger._typing import Sequence
 from lossledger.explanation.criterion._batches import Wanted, wanted_of
 from lossledger.explanation.criterion._candidates import Equal, equals
 from lossledger.explanation.criterion._catalog import LARGEST, Family, Meter, families
-from lossledger.explanation.criterion._precision import STRICT, Precise
+from lossledger.explanation.criterion._precision import Precise
 from lossledger.explanation.criterion._probe import Probe
 from lossledger.explanation.criterion._search import searched
 from lossledger.explanation.criterion._sums import Sum, alone, smoothed, sums, untried
@@ -38,10 +38,9 @@ class Matches:
 
 
 def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matches:
-    """Return what a black box equals, the strictest tolerance first.
+    """Return what a black box equals: a preset at its defaults, under other numbers, or two.
 
-    For each: a preset at its defaults, else under other numbers, else a sum of two. What has more
-    freedom is asked last, and nothing loose before all that is strict.
+    What has more freedom is asked later, and within a looser tolerance nothing is fitted.
 
     Args:
         probe: The criterion, giving a number.
@@ -56,23 +55,23 @@ def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matche
     def fit(found: Sequence[Equal]) -> tuple[Equal, ...]:
         return tuple(e for e in found if e.factor == 1 or not only_one)
 
+    strict, *held = precise.tiers
+    plain = fit(equals(wanted, probe.home, strict))
+    if plain:
+        return Matches(plain, batches=count)
     goal, why = _goal(wanted)
-    unpaired = "it gives an array" if only_one else untried(wanted, precise.within)
-    found: _Searched | None = None
-    for within in precise.tiers:
-        plain = fit(equals(wanted, probe.home, within))
+    unpaired = "it gives an array" if only_one else untried(wanted, strict)
+    found = None if why else _searched(wanted, goal, probe.home, strict)
+    if found is not None:
+        several = fit(found.equal) or fit(alone(found.smoothed, wanted, strict))
+        again = not (several or unpaired)
+        pairs = tuple(sums(wanted, goal, found.smoothed, strict)) if again else ()
+        if several or pairs:
+            return Matches(several, pairs, count, found.left, searched=True)
+    for within in held:  # nothing that is fitted
+        plain = tuple(e for e in equals(wanted, probe.home, within) if e.factor == 1)
         if plain:
             return Matches(plain, batches=count)
-        if why:
-            continue
-        found = found or _searched(wanted, goal, probe.home, precise.tiers)
-        several = fit([e for e in found.equal if e.agrees(within)])
-        several = several or fit(alone(found.smoothed, wanted, within))
-        if several:
-            return Matches(several, (), count, found.left, searched=True)
-        pairs = () if unpaired or within > STRICT else sums(wanted, goal, found.smoothed, within)
-        if pairs:
-            return Matches((), tuple(pairs), count, found.left, searched=True)
     if found is None:
         why = f"numeric options, and sums of two losses: {why}"
         return Matches(batches=count, undecided=(why,))
@@ -82,7 +81,7 @@ def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matche
 
 @dataclass(frozen=True, eq=False)
 class _Searched:
-    """What was searched once for all tolerances.
+    """What was searched.
 
     Attributes:
         equal: Presets under numbers that were found.
@@ -95,13 +94,11 @@ class _Searched:
     left: tuple[str, ...]
 
 
-def _searched(
-    wanted: Sequence[Wanted], goal: Wanted, home: str, tolerances: Sequence[float]
-) -> _Searched:
+def _searched(wanted: Sequence[Wanted], goal: Wanted, home: str, within: float) -> _Searched:
     meter = Meter()
     takers = families(goal, home, meter)
     more = smoothed(takers, goal, meter)
-    equal = searched(wanted, goal, takers, tolerances, meter)
+    equal = searched(wanted, goal, takers, within, meter)
     return _Searched(equal, more, _left(meter))
 
 
