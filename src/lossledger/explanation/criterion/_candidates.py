@@ -120,6 +120,10 @@ def compared(
         except REFUSALS:
             return None
         value = float(value)
+        if goal == 0:
+            if not abs(value) <= tolerance * max(abs(w.number) for w in wanted):
+                return None
+            continue
         if not np.isfinite(value) or value == 0:
             return None
         factor = goal / value if factor is None else factor
@@ -131,9 +135,15 @@ def compared(
             off = apart if off is None else max(off, apart)
         if not far <= tolerance or not (off is None or off <= tolerance * SLOPES):
             return None
-    if factor is None or (off is None and factor != 1):
+    if factor is None or (factor != 1 and (off is None or is_lone(wanted))):
         return None
     return Equal(preset, factor, far, off)
+
+
+def is_lone(wanted: Sequence[Wanted]) -> bool:
+    """Whether all there is to compare is one number and one slope, which a factor may fit."""
+    seen = sum(1 + sum(int(np.count_nonzero(s)) for s in w.slopes or ()) for w in wanted)
+    return seen <= 2
 
 
 def _apart(mine: Sequence[Array], theirs: Sequence[Array], factor: float) -> float:

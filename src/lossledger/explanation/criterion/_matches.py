@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lossledger._typing import Sequence
 from lossledger.explanation.criterion._batches import Wanted, wanted_of
-from lossledger.explanation.criterion._candidates import Equal, equals
+from lossledger.explanation.criterion._candidates import Equal, equals, is_lone
 from lossledger.explanation.criterion._catalog import LARGEST, Family, Meter, families
 from lossledger.explanation.criterion._precision import Precise
 from lossledger.explanation.criterion._probe import Probe
@@ -72,11 +72,26 @@ def matches_of(probe: Probe, precise: Precise, only_one: bool = False) -> Matche
         plain = tuple(e for e in equals(wanted, probe.home, within) if e.factor == 1)
         if plain:
             return Matches(plain, batches=count)
-    if found is None:
-        why = f"numeric options, and sums of two losses: {why}"
-        return Matches(batches=count, undecided=(why,))
-    left = (f"sums of two losses: {unpaired}",) if unpaired else ()
-    return Matches((), (), count, (*found.left, *left), searched=True, paired=not unpaired)
+    left = (*(() if found is None else found.left), *_untried(wanted, why, unpaired, only_one))
+    done = found is not None
+    return Matches((), (), count, left, searched=done, paired=done and not unpaired)
+
+
+def _untried(wanted: Sequence[Wanted], why: str, unpaired: str, only_one: bool) -> tuple[str, ...]:
+    """Say what was not tried at all."""
+    found = [f"numeric options, and sums of two losses: {why}"] if why else []
+    if only_one:
+        found.append("a factor in front, and sums of two losses: they are tried for numbers alone")
+    elif any(w.slopes is None for w in wanted):
+        found.append(
+            "a factor in front, several options at once, and sums of two losses: there is no "
+            "gradient to find them from"
+        )
+    elif is_lone(wanted):
+        found.append("a factor in front: one number and one slope are too few to tell")
+    elif unpaired and not why:
+        found.append(f"sums of two losses: {unpaired}")
+    return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +120,10 @@ def _searched(wanted: Sequence[Wanted], goal: Wanted, home: str, within: float) 
 def _goal(wanted: Sequence[Wanted]) -> tuple[Wanted, str]:
     """Return the batch to search on, and why not to search."""
     small = _small(wanted)
-    if len(wanted) < 2:
+    if sum(w.number != 0 for w in wanted) < 2:
         return wanted[0], "a lone batch leaves none to verify on"
+    if small is not None and small.slopes is not None and not any(s.any() for s in small.slopes):
+        return small, "the gradient is 0 everywhere"
     return (wanted[0], "two samples are too large") if small is None else (small, "")
 
 
@@ -115,7 +132,8 @@ def _small(wanted: Sequence[Wanted]) -> Wanted | None:
     by_name = {w.name: w for w in wanted}
     found = by_name["whole"]
     if found.data.outputs[0].size > _FEW:
-        found = by_name.get("part", found)
+        part = by_name.get("part", found)
+        found = part if part.number else found
     return found if found.data.outputs[0].size <= LARGEST else None
 
 

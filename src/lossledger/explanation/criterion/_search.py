@@ -117,9 +117,7 @@ def _left(mine: Array, wanted: Wanted) -> Array:
     goal = wanted.vector
     if wanted.slopes is None:
         return (mine - goal) / abs(goal)
-    scales = np.full(goal.shape, 1 / max(float(np.linalg.norm(goal[1:])), 1e-300))
-    scales[0] = 1 / abs(goal[0])
-    one, other = mine * scales, goal * scales
+    one, other = mine * wanted.scales, goal * wanted.scales
     found: Array = other - one * (float(one @ other) / float(one @ one))
     return found
 

@@ -76,6 +76,8 @@ def untried(wanted: Sequence[Wanted], within: float) -> str:
         return "there is no gradient to find the factors from"
     if len(wanted) < 3 or all(w.name != _HELD for w in wanted):
         return "there are too few batches to verify on"
+    if any(w.number == 0 for w in wanted):
+        return "it gives 0 on a batch to verify on"
     return "" if within <= STRICT else "two factors fit too much where float64 is not taken"
 
 
@@ -160,9 +162,7 @@ def _distinct(found: Sequence[Family], goal: Wanted) -> list[_Part]:
 
 def _scaled(row: Array, batch: Wanted) -> Array:
     """Return a number and a gradient as shares of the black box's."""
-    goal = batch.vector
-    found: Array = row / max(float(np.linalg.norm(goal[1:])), 1e-300)
-    found[0] = row[0] / abs(goal[0])
+    found: Array = row * batch.scales
     return found
 
 

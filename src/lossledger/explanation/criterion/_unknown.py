@@ -69,13 +69,9 @@ def _measured(
     own = float(answer.array)
     last = Step("numerator", f"the number that {probe.name} returns", (), own)
     piece = Piece("outputs", probe.name, probe.name, (*seen.steps, last), "f", own, measured=True)
-    tried = "at its defaults"
-    if found.searched:
-        tried += " or under numbers that were searched for, nor does the sum of two"
     note = Note(
         "measured",
-        f"{unknown.reason[:1].upper()}{unknown.reason[1:]}; no preset equals it on this data "
-        f"{tried}.{fine.told(0.0)}",
+        f"{unknown.reason[:1].upper()}{unknown.reason[1:]}{_nothing(found)}.{fine.told(0.0)}",
         "Read the steps as measurements of values and gradients on this data, no more.",
     )
     return Explanation(
@@ -91,6 +87,18 @@ def _measured(
             f"what its parts are: {unknown.reason}",
         ),
     )
+
+
+def _nothing(found: Matches) -> str:
+    """Say what was compared and does not equal it."""
+    if not found.batches:
+        return ""
+    tried = "at its defaults"
+    if found.searched:
+        tried += " or under numbers that were searched for"
+    if found.paired:
+        tried += ", nor does the sum of two"
+    return f"; no preset equals it on this data {tried}"
 
 
 def _coarse(probe: Probe, answer: Answer, fine: Precise, unknown: Unknown) -> Explanation:
