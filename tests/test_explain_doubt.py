@@ -63,6 +63,95 @@ def test_numbers_that_change_are_an_error():
         )
 
 
+class Late:
+    """A squared error that grows after some calls, or in all but the first and the last ones."""
+
+    def __init__(self, after, until=10**9):
+        """Count nothing yet."""
+        self.calls, self.after, self.until = 0, after, until
+
+    def __call__(self, o, t):
+        """Count, and multiply in between."""
+        self.calls += 1
+        return functional.mse_loss(o, t) * (1.1 if self.after < self.calls <= self.until else 1)
+
+
+def test_numbers_that_change_later_are_an_error():
+    """What counts its calls is called once more at the end, and its pieces must add up."""
+    batch = drawn(6, 4).double(), drawn(6, 4, seed=1).double()
+    for after in (3, 5):
+        with pytest.raises(DomainError, match="the same number twice"):
+            ll.explain(Late(after), *batch)
+    steady = Late(10**9)
+    assert ll.explain(steady, *batch).pieces[0].loss == "torch.MSELoss()"
+    with pytest.raises(DomainError, match="the same number twice"):
+        ll.explain(Late(3, steady.calls - 1), *batch)
+    array = Late(3)
+    with pytest.raises(DomainError, match="the same number twice"):
+        ll.explain(lambda o, t: array(o, t) + 0 * o, *batch)
+
+
+def said(criterion, *batch):
+    """Return the note on what was measured, and what is open, of what equals nothing."""
+    found = ll.explain(criterion, *batch)
+    assert "<lambda>" in found.pieces[0].loss
+    return found.notes[0].found, " | ".join(found.undecided)
+
+
+def test_what_was_not_tried_is_not_denied():
+    """NumPy has no gradients: sums and factors are not tried, and it says so."""
+    o, t = drawn(6, 4).double().numpy(), drawn(6, 4, seed=1).double().numpy()
+    note, open_ = said(lambda o, t: 1.01 * ((o - t) ** 2).mean(), o, t)
+    assert "no preset equals it on this data at its defaults or under numbers" in note
+    assert "sum of two" not in note
+    assert "a factor in front, several options at once, and sums of two losses: there is" in open_
+    note, open_ = said(lambda o, t: 1.01 * ((o - t) ** 4).mean(), *map(torch.tensor, (o, t)))
+    assert "nor does the sum of two" in note  # twin: with gradients they are
+    assert "a factor in front" not in open_
+
+
+def test_flat_and_zero_losses():
+    """A constant has no gradient to search on; of a loss that is 0 nothing was compared."""
+    batch = drawn(6, 4), drawn(6, 4, seed=1)
+    note, open_ = said(lambda o, t: (o * 0).sum() + 3.0, *batch)
+    assert "at its defaults" in note
+    assert "searched" not in note
+    assert "numeric options, and sums of two losses: the gradient is 0 everywhere" in open_
+    note, open_ = said(lambda o, t: (o * 0).sum(), *batch)
+    assert "no preset equals it" not in note
+    assert "what it equals: it gives 0 on this data" in open_
+
+
+def test_zero_on_another_batch():
+    """0 on the reversed outputs is no 0 on the data, and whatever is equal must be 0 there too."""
+    x = drawn(6, 4).double()
+    found = ll.explain(lambda o, t: ((o - t) ** 2).mean(), x, x.flip(0))
+    assert found.pieces[0].loss == "torch.MSELoss()"
+
+    def dead(o, t):
+        return ((o - t) ** 2).mean() * (not torch.equal(o, x.flip(0)))
+
+    assert ll.explain(dead, x, drawn(6, 4, seed=1).double()).pieces[0].loss == "dead"
+    labels = np.array([0, 1, 1, 2])
+    _, open_ = said(lambda o, t: ((o - t) ** 4).mean(), labels, labels[::-1].copy())
+    assert "it gives 0" not in open_
+
+
+def test_one_number_and_one_slope():
+    """(o - t)²/t² on one element is a multiple of everything quadratic: no factor is claimed."""
+    _, open_ = said(lambda o, t: (((o - t) / t) ** 2).mean(), *torch.tensor([[[0.3]], [[0.7]]]))
+    assert "a factor in front: one number and one slope are too few to tell" in open_
+    three = torch.tensor([[0.3, 0.1, 2.0]]), torch.tensor([[0.7, 0.4, 0.2]])
+    found = ll.explain(lambda o, t: 2 * ((o - t) ** 2).mean(), *three)
+    assert found.pieces[0].loss_weight == pytest.approx(2)
+
+
+def test_factors_of_arrays_are_not_tried():
+    """Three times an array is not matched, and it says that factors were not tried."""
+    found = ll.explain(lambda o, t: 3 * (o - t).abs() ** 1.5, drawn(6, 4), drawn(6, 4, seed=1))
+    assert any(u.startswith("a factor in front, and sums of two") for u in found.undecided)
+
+
 def masked(o, t):
     """Return a mean over labels that count, of a value that no library has."""
     each = functional.cross_entropy(o, t, reduction="none") ** 1.5

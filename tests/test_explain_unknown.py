@@ -43,12 +43,21 @@ def test_lambda_of_optax(b):
 
 
 def test_factor_is_named(b):
-    """Half of the sum over classes, averaged over samples: a factor that the shapes explain."""
+    """A sum over classes, averaged over samples: a number, which this length may explain."""
     found = ll.explain(lambda o, t: ((o - t) ** 2).sum(1).mean(), b.logits, b.yes)
-    assert "the length of axis 1 times torch.MSELoss()" in found.notes[0].found
+    said = "equals 3 (as long as axis 1 here, which was not varied) times torch.MSELoss()"
+    assert said in found.notes[0].found
     assert found.pieces[0].loss_weight == pytest.approx(3)
     assert found.deviation < 1e-12
     assert found.ledger is None
+
+
+@pytest.mark.parametrize(("factor", "said"), [(3, "3"), (1 / 3, "0.333333"), (3.0001, "3.0001")])
+def test_factor_is_a_number(factor, said, b):
+    """3 written in the source is 3, whatever the shapes: the batch's length alone was varied."""
+    found = ll.explain(lambda o, t: factor * functional.mse_loss(o, t), b.logits, b.yes)
+    assert f"equals {said} " in found.notes[0].found
+    assert ("not varied" in found.notes[0].found) == (said != "3.0001")
 
 
 def test_near_miss_is_not_equal(b):

@@ -13,6 +13,9 @@ from lossledger.explanation.criterion._tests import matching, number
 _MOST = 1024
 """Outputs of the part that is tried first."""
 
+_LEAST = 1e-12
+"""Of the number: a gradient that is smaller is none."""
+
 _SHARE = 0.75
 """Of its own outputs in a sample whose outputs are mixed with the next one's."""
 
@@ -38,6 +41,15 @@ class Wanted:
         """The number and the gradient as one row."""
         return joined(self.number, self.slopes or ())
 
+    @property
+    def scales(self) -> Array:
+        """By what number and gradient are multiplied to be shares of their sizes."""
+        found = np.ones(self.vector.shape)
+        size = abs(self.number)
+        found[1:] /= max(float(np.linalg.norm(self.vector[1:])), _LEAST * size)
+        found[0] = 1 / size
+        return found
+
 
 def joined(value: float, slopes: tuple[Array, ...]) -> Array:
     """Return a number and a gradient as one row of numbers."""
@@ -49,15 +61,16 @@ def wanted_of(probe: Probe, data: Data) -> tuple[Wanted, ...]:
 
     A part, with long axes cut short; a smaller part, whose samples are in another share; the data;
     the data with outputs in reverse, and with the outputs of neighbors mixed. Batches that the
-    black box refuses are left out. Empty if it gives 0 on the data: of a 0 nothing follows.
+    black box refuses are left out. Empty if it gives 0 on the data: of a 0 nothing follows. Where
+    it gives 0 on another batch, no more is compared than that.
     """
     found = []
     for name, batch in _made(probe, data):
         value = number(probe, batch)
-        if value:
-            found.append(Wanted(name, batch.on_host(), value, probe.slopes(batch)))
-        elif name in ("whole", "reversed"):
+        if name == "whole" and not value:
             return ()
+        if value is not None:
+            found.append(Wanted(name, batch.on_host(), value, probe.slopes(batch)))
     return tuple(found)
 
 

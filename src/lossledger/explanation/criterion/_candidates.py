@@ -2,7 +2,6 @@
 """Presets that a black box equals on data: number and gradient compared, never believed."""
 
 import itertools
-import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
@@ -10,7 +9,6 @@ import numpy as np
 
 from lossledger._typing import Array, Sequence
 from lossledger.explanation.criterion._batches import Wanted
-from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._weights import weighted
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._compound import AbstractCompound
@@ -122,6 +120,10 @@ def compared(
         except REFUSALS:
             return None
         value = float(value)
+        if goal == 0:
+            if not abs(value) <= tolerance * max(abs(w.number) for w in wanted):
+                return None
+            continue
         if not np.isfinite(value) or value == 0:
             return None
         factor = goal / value if factor is None else factor
@@ -133,9 +135,15 @@ def compared(
             off = apart if off is None else max(off, apart)
         if not far <= tolerance or not (off is None or off <= tolerance * SLOPES):
             return None
-    if factor is None or (off is None and factor != 1):
+    if factor is None or (factor != 1 and (off is None or is_lone(wanted))):
         return None
     return Equal(preset, factor, far, off)
+
+
+def is_lone(wanted: Sequence[Wanted]) -> bool:
+    """Whether all there is to compare is one number and one slope, which a factor may fit."""
+    seen = sum(1 + sum(int(np.count_nonzero(s)) for s in w.slopes or ()) for w in wanted)
+    return seen <= 2
 
 
 def _apart(mine: Sequence[Array], theirs: Sequence[Array], factor: float) -> float:
@@ -147,20 +155,3 @@ def _apart(mine: Sequence[Array], theirs: Sequence[Array], factor: float) -> flo
         apart = float(np.abs(factor * one - other).max(initial=0.0)) / size
         worst = max(worst, apart if np.isfinite(apart) else float("inf"))
     return worst
-
-
-def factor_in_words(factor: float, data: Data, batch: bool = True) -> str:
-    """Return a factor as a size of the data where it is one; `batch` if it may be of the batch."""
-    shape = tuple(data.outputs[0].shape)
-    sizes = {}
-    if batch and shape:
-        sizes = {"the number of samples": shape[0], "the number of elements": math.prod(shape)}
-    if len(shape) > 1:
-        sizes["the length of axis 1"] = shape[1]
-        sizes["the number of elements of a sample"] = math.prod(shape[1:])
-    for name, size in sizes.items():
-        if size > 1 and abs(factor - size) < 1e-4 * size:
-            return name
-        if size > 1 and abs(factor * size - 1) < 1e-4:
-            return f"1 / {name}"
-    return f"{factor:.6g}"

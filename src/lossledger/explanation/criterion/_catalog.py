@@ -67,11 +67,13 @@ class Family:
         alike: The presets.
         form: In which targets are passed to them; "" for as they are.
         row: Number and gradient of the first on the batch.
+        options: Those whose numbers are not the defaults.
     """
 
     alike: tuple[AbstractLibraryLoss, ...]
     form: str
     row: Array
+    options: tuple[str, ...] = ()
 
 
 def families(goal: Wanted, home: str, meter: Meter) -> list[Family]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Black boxes explained by what they equal on the data: one preset, or a sum of two."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,13 @@ from lossledger._typing import Sequence
 from lossledger.explanation._explanation import Explanation
 from lossledger.explanation._parts import Note, Piece, Step
 from lossledger.explanation.criterion._call import Answer
-from lossledger.explanation.criterion._candidates import Equal, factor_in_words
+from lossledger.explanation.criterion._candidates import SLOPES, Equal
 from lossledger.explanation.criterion._catalog import in_form
 from lossledger.explanation.criterion._explain import explain_preset
 from lossledger.explanation.criterion._host import Data
 from lossledger.explanation.criterion._known import Known, Unknown, spelling
 from lossledger.explanation.criterion._matches import Matches
-from lossledger.explanation.criterion._precision import Precise
+from lossledger.explanation.criterion._precision import STRICT, Precise
 from lossledger.explanation.criterion._probe import Probe, in_numpy
 from lossledger.explanation.criterion._sums import Sum
 from lossledger.ledger import Row
@@ -41,11 +42,11 @@ def explain_equal(
     pieces = tuple(
         replace(p, measured=True, loss_weight=p.loss_weight * best.factor) for p in inner.pieces
     )
-    times = "" if best.factor == 1 else f"{factor_in_words(best.factor, data, batch=False)} times "
     also = [_passed(e.preset, e.form) for e in others if e.factor == 1][:3]
     note = Note(
         "measured",
-        f"{probe.name} equals {times}{_passed(best.preset, best.form)} on {_batches(matches)}"
+        f"{probe.name} {_equals(fine, best.deviation, best.slope)} {_times(best, data)}"
+        f"{_passed(best.preset, best.form)} on {_batches(matches)}"
         f"{_found(best)}: {_apart(best.deviation, best.slope)}.{fine.told(best.deviation)}"
         + (f" So does {', '.join(also)}." if also else ""),
         _ELSEWHERE,
@@ -93,9 +94,10 @@ def explain_sum(
     total = sum(p.contribution for p in pieces)
     note = Note(
         "measured",
-        f"{probe.name} equals {_spelled(best)} on {_batches(matches)}, found by least squares: "
-        f"{_apart(best.deviation, best.slope)}. On the batch that took no part in finding the "
-        f"factors the number deviates by {best.held:.1e}.{fine.told(best.deviation)}",
+        f"{probe.name} {_equals(fine, best.deviation, best.slope)} {_spelled(best)} on "
+        f"{_batches(matches)}, found by least squares: {_apart(best.deviation, best.slope)}. "
+        "On the batch that took no part in finding the factors the number deviates by "
+        f"{best.held:.1e}.{fine.told(best.deviation)}",
         _ELSEWHERE,
     )
     same = tuple(f"which sum it is: on this data {_spelled(s)} is the same" for s in others[:3])
@@ -140,6 +142,29 @@ def _spelled(found: Sum) -> str:
 def _passed(preset: AbstractLibraryLoss, form: str) -> str:
     """Return a preset as its users write it, and what is to be passed to it."""
     return spelling(preset) + (f" (called with {form})" if form else "")
+
+
+def _equals(fine: Precise, deviation: float, slope: float | None) -> str:
+    """Return the verb: what agrees within more than float64 explains is called near."""
+    near = max(deviation, (slope or 0.0) / SLOPES)
+    if fine.within <= STRICT and near <= STRICT:
+        return "equals"
+    return f"nearly equals, to {max(deviation, slope or 0.0):.1e},"
+
+
+def _times(equal: Equal, data: Data) -> str:
+    """Return a factor, and which lengths it is here that no batch had otherwise."""
+    if equal.factor == 1:
+        return ""
+    shape = tuple(data.outputs[0].shape)
+    lengths = {f"axis {i}": n for i, n in enumerate(shape) if i and n > 1}
+    if len(lengths) > 1:
+        lengths["a sample"] = math.prod(shape[1:])
+    for name, length in lengths.items():
+        for size, how in ((length, "as long as"), (1 / length, "one over the length of")):
+            if abs(equal.factor / size - 1) <= max(equal.deviation, 1e-9):
+                return f"{equal.factor:.6g} ({how} {name} here, which was not varied) times "
+    return f"{equal.factor:.6g} times "
 
 
 def _batches(matches: Matches) -> str:
@@ -207,7 +232,8 @@ def explain_array(
     inner = explain_preset(known, _in_form(data, alike.form), None)
     measured = Note(
         "measured",
-        f"Its sum equals {_passed(alike.preset, alike.form)} on {_batches(matches)}"
+        f"Its sum {_equals(fine, alike.deviation, alike.slope)} "
+        f"{_passed(alike.preset, alike.form)} on {_batches(matches)}"
         f"{_found(alike)}: {_apart(alike.deviation, alike.slope)}.{fine.told(alike.deviation)}",
         _ELSEWHERE,
     )

@@ -11,6 +11,12 @@ from lossledger.explanation.criterion._probe import NARROW, Probe, tried
 WITHIN = {"float64": 1e-9, "float32": 2e-5, "float16": 2e-2, "bfloat16": 5e-2}
 """Largest deviation of what is called equal, by the coarsest dtype that took part."""
 
+_HELD = 1e-6
+"""Largest deviation where it was run in float64 and may hold constants rounded to float32."""
+
+STRICT = WITHIN["float64"]
+"""What is fine enough for sums of two: factors that are fitted find a match within less."""
+
 _WIDER = ("float64", "float32")
 
 
@@ -37,9 +43,9 @@ class Precise:
 
     @property
     def tiers(self) -> tuple[float, ...]:
-        """The same, and that of the dtype passed: constants inside may have been rounded to it."""
-        own = WITHIN.get(self.given, 1e-9)
-        return (self.within, own) if self.within < own <= WITHIN["float32"] else (self.within,)
+        """The same, and a looser one where constants inside may have been rounded to float32."""
+        held = self.within == STRICT and self.given == "float32"
+        return (self.within, _HELD) if held else (self.within,)
 
     @property
     def decides(self) -> bool:

@@ -27,18 +27,33 @@ def drawn(probe: Probe, data: Data, first: Answer, within: float) -> Answer | No
     Raises:
         DomainError: If the same call gives another number.
     """
-    again = probe.answer(data)
-    if _apart(first, again, within):
-        raise DomainError(
-            f"{probe.name} must give the same number twice on the same data",
-            f"Found {_told(first)}, then {_told(again)}",
-            "It counts its calls, keeps a running average, or draws from a generator of its own",
-            "Take that part out, or make it an argument that is bound",
-        )
+    refuse_change(probe, data, first, within)
     with untouched(probe.thing):
         _reseed()
         other = probe.answer(data)
     return other if _apart(first, other, within) else None
+
+
+def refuse_change(probe: Probe, data: Data, first: Answer, within: float) -> None:
+    """Check that the same call gives the same number.
+
+    Raises:
+        DomainError: If it gives another.
+    """
+    again = probe.answer(data)
+    if _apart(first, again, within):
+        raise _changes(probe, first, again)
+
+
+def refuse_total(probe: Probe, first: Answer, total: float, within: float) -> None:
+    """Check that what a black box was found to equal adds up to the number that it gave first.
+
+    Raises:
+        DomainError: If it does not: while it was compared, it gave other numbers.
+    """
+    size = max(float(np.abs(first.array).sum()), 1e-12)
+    if abs(total - float(first.array.sum())) > within * size:
+        raise _changes(probe, first, Answer(np.array(total), first.dtype))
 
 
 def refuse_random(probe: Probe, data: Data, within: float) -> None:
@@ -56,6 +71,15 @@ def refuse_random(probe: Probe, data: Data, within: float) -> None:
             "It holds dropout, or adds noise: factors between such numbers mean nothing",
             "Turn it off (e.g. with .eval()), or draw outside and bind what was drawn",
         )
+
+
+def _changes(probe: Probe, first: Answer, again: Answer) -> DomainError:
+    return DomainError(
+        f"{probe.name} must give the same number twice on the same data",
+        f"Found {_told(first)}, then {_told(again)}",
+        "It counts its calls, keeps a running average, or draws from a generator of its own",
+        "Take that part out, or make it an argument that is bound",
+    )
 
 
 def _apart(one: Answer, other: Answer, within: float) -> bool:

@@ -117,9 +117,7 @@ def _left(mine: Array, wanted: Wanted) -> Array:
     goal = wanted.vector
     if wanted.slopes is None:
         return (mine - goal) / abs(goal)
-    scales = np.full(goal.shape, 1 / max(float(np.linalg.norm(goal[1:])), 1e-300))
-    scales[0] = 1 / abs(goal[0])
-    one, other = mine * scales, goal * scales
+    one, other = mine * wanted.scales, goal * wanted.scales
     found: Array = other - one * (float(one @ other) / float(one @ one))
     return found
 
@@ -146,7 +144,7 @@ def searched(
     wanted: Sequence[Wanted],
     goal: Wanted,
     found: Sequence[Family],
-    tolerances: Sequence[float],
+    within: float,
     meter: Meter,
 ) -> list[Equal]:
     """Return the presets that agree on all batches under numbers that were found.
@@ -155,7 +153,7 @@ def searched(
         wanted: What the black box gives, two batches at least.
         goal: The one of them that is searched on.
         found: The presets that take it.
-        tolerances: Largest deviations of what is called equal, the strictest first.
+        within: Largest deviation of what is called equal.
         meter: Counts the trials, and keeps what was left out.
     """
     equal: list[Equal] = []
@@ -179,7 +177,7 @@ def searched(
                 near = min(near, here)
                 if here > (_NEAR if done else _FAR):
                     continue
-            equal += _along(line, family, there, tolerances, solved)
+            equal += _along(line, family, there, within, solved)
     once = {(repr(e.preset), e.form): e for e in reversed(equal)}
     return sorted(once.values(), key=lambda e: (*_rank(e, equal), _place(e, found)))
 
@@ -199,7 +197,7 @@ def _along(
     line: _Line,
     family: Family,
     wanted: Sequence[Wanted],
-    tolerances: Sequence[float],
+    within: float,
     solved: Solved,
 ) -> list[Equal]:
     """Return what agrees of presets that are alike, under the numbers that are found."""
@@ -212,11 +210,9 @@ def _along(
             solved[signature] = _numbers(own)
         others = family.alike if by_slope else (base,)
         for numbers in solved[signature]:
-            agreed = [
-                e for b in others for e in _settled(b, line.knobs, numbers, wanted, tolerances)
-            ]
+            agreed = [e for b in others for e in _settled(b, line.knobs, numbers, wanted, within)]
             if not agreed and by_slope:
-                agreed = _resmoothed(own, others, numbers, wanted, tolerances)
+                agreed = _resmoothed(own, others, numbers, wanted, within)
             found += [
                 replace(e, form=family.form)
                 for e in sorted(agreed, key=lambda e: e.factor != 1)[:1]
@@ -229,7 +225,7 @@ def _resmoothed(
     alike: Sequence[AbstractLibraryLoss],
     numbers: Sequence[float],
     wanted: Sequence[Wanted],
-    tolerances: Sequence[float],
+    within: float,
 ) -> list[Equal]:
     """Return what agrees under another small smoothing, where a loss of overlap nearly does."""
     shares = [k.share(x) for k, x in zip(line.knobs, numbers, strict=True)]
@@ -245,7 +241,7 @@ def _resmoothed(
         )
         near = [] if again is None else [line.numbers(again)]
         agreed = [
-            e for b in others for n in near for e in _settled(b, line.knobs, n, wanted, tolerances)
+            e for b in others for n in near for e in _settled(b, line.knobs, n, wanted, within)
         ]
         if agreed:
             return [replace(e, options=(*e.options, *sorted(smooth))) for e in agreed]
@@ -272,38 +268,36 @@ def _settled(
     knobs: Sequence[Knob],
     numbers: Sequence[float],
     wanted: Sequence[Wanted],
-    tolerances: Sequence[float],
+    within: float,
 ) -> list[Equal]:
     """Return a preset under the plainest numbers that agree; nothing if none do."""
 
-    def agrees(these: Sequence[float], within: float) -> Equal | None:
+    def agrees(these: Sequence[float]) -> Equal | None:
         preset = under(base, knobs, these)
         return None if preset is None else compared(preset, wanted, within)
 
-    for within in tolerances:
-        if agrees(numbers, within) is None:
-            continue
-        for digits in (1, 2, 3, 4, 6, 9, 17):
-            plain = [float(f"{x:.{digits}g}") for x in numbers]
-            found = agrees(plain, within)
-            if found is not None:
-                loose = tuple(_loose(knobs, plain, within, agrees))
-                names = tuple(n for k in knobs for n in k.names)
-                return [replace(found, options=names, loose=loose)]
+    if agrees(numbers) is None:
+        return []
+    for digits in (1, 2, 3, 4, 6, 9, 17):
+        plain = [float(f"{x:.{digits}g}") for x in numbers]
+        found = agrees(plain)
+        if found is not None:
+            loose = tuple(_loose(knobs, plain, agrees))
+            names = tuple(n for k in knobs for n in k.names)
+            return [replace(found, options=names, loose=loose)]
     return []
 
 
 def _loose(
     knobs: Sequence[Knob],
     numbers: Sequence[float],
-    within: float,
-    agrees: Callable[[Sequence[float], float], Equal | None],
+    agrees: Callable[[Sequence[float]], Equal | None],
 ) -> Iterator[str]:
     """Yield the options that the data leave open: another number agrees as well."""
     for i, knob in enumerate(knobs):
         for share in (1.05, 0.95):
             others = list(numbers)
             others[i] = others[i] * share if others[i] else 0.05 * (share - 0.95)
-            if others[i] != numbers[i] and agrees(others, within) is not None:
+            if others[i] != numbers[i] and agrees(others) is not None:
                 yield " and ".join(knob.names)
                 break

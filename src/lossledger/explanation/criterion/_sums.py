@@ -8,8 +8,9 @@ import numpy as np
 
 from lossledger._typing import Array, Mapping, Sequence
 from lossledger.explanation.criterion._batches import Wanted
-from lossledger.explanation.criterion._candidates import SLOPES
+from lossledger.explanation.criterion._candidates import SLOPES, Equal, compared
 from lossledger.explanation.criterion._catalog import Family, Meter, formed, row_of
+from lossledger.explanation.criterion._precision import STRICT
 from lossledger.presets._base import AbstractLibraryLoss
 from lossledger.presets._registry import library_of
 from lossledger.presets.migration import REFUSALS
@@ -64,12 +65,36 @@ class Sum:
     alike: tuple[AbstractLibraryLoss, ...] = ()
 
 
+def untried(wanted: Sequence[Wanted], within: float) -> str:
+    """Return why no sum of two is looked for; "" if one is.
+
+    Args:
+        wanted: What the black box gives.
+        within: The least tolerance.
+    """
+    if any(w.slopes is None for w in wanted):
+        return "there is no gradient to find the factors from"
+    if len(wanted) < 3 or all(w.name != _HELD for w in wanted):
+        return "there are too few batches to verify on"
+    if any(w.number == 0 for w in wanted):
+        return "it gives 0 on a batch to verify on"
+    return "" if within <= STRICT else "two factors fit too much where float64 is not taken"
+
+
+def alone(found: Sequence[Family], wanted: Sequence[Wanted], within: float) -> list[Equal]:
+    """Return the parts of sums that agree by themselves."""
+    several = [
+        replace(one, options=family.options, form=family.form)
+        for family in found
+        if family.options
+        for preset in family.alike
+        if (one := compared(preset, [formed(w, family.form) for w in wanted], within)) is not None
+    ]
+    return sorted(several, key=lambda e: e.factor != 1)
+
+
 def sums(
-    wanted: Sequence[Wanted],
-    goal: Wanted,
-    found: Sequence[Family],
-    tolerances: Sequence[float],
-    meter: Meter,
+    wanted: Sequence[Wanted], goal: Wanted, found: Sequence[Family], within: float
 ) -> list[Sum]:
     """Return the pairs of presets whose weighted sum agrees with number and gradient.
 
@@ -80,24 +105,16 @@ def sums(
         wanted: What the black box gives.
         goal: The one of them that is searched on.
         found: The presets that take it.
-        tolerances: Largest deviations of what is called equal, the strictest first.
-        meter: Counts the trials.
+        within: Largest deviation of what is called equal.
     """
-    held = [w for w in wanted if w.name == _HELD]
-    if not held or len(wanted) < 3 or any(w.slopes is None for w in wanted):
-        return []
-    parts = _distinct(_smoothed(found, goal, meter), goal)
+    parts = _distinct(found, goal)
     rows = [_scaled(family.row, goal) for family, _ in parts]
-    pairs = _pairs(rows, _scaled(goal.vector, goal), max(tolerances[-1] * SLOPES, 1e-7))
-    for within in tolerances:
-        several: list[Sum] = []
-        for i, j in pairs[:_FEW]:
-            same = tuple(f.alike[0] for _, others in (parts[i], parts[j]) for f in others)
-            agreed = _expanded(parts[i][0], parts[j][0], wanted, within)
-            several += [replace(s, alike=same) for s in agreed]
-        if several:
-            return sorted(several, key=_rank)
-    return []
+    several: list[Sum] = []
+    for i, j in _pairs(rows, _scaled(goal.vector, goal), max(within * SLOPES, 1e-7))[:_FEW]:
+        same = tuple(f.alike[0] for _, others in (parts[i], parts[j]) for f in others)
+        agreed = _expanded(parts[i][0], parts[j][0], wanted, within)
+        several += [replace(s, alike=same) for s in agreed]
+    return sorted(several, key=_rank)
 
 
 def _rank(found: Sum) -> tuple[bool, int]:
@@ -105,7 +122,7 @@ def _rank(found: Sum) -> tuple[bool, int]:
     return min(found.factors) < 0, round(np.log10(max(found.deviation, 1e-12)) / 2)
 
 
-def _smoothed(found: Sequence[Family], goal: Wanted, meter: Meter) -> list[Family]:
+def smoothed(found: Sequence[Family], goal: Wanted, meter: Meter) -> list[Family]:
     """Return the presets, and those of overlap with other smoothings too."""
     more = list(found)
     for family in found:
@@ -118,9 +135,9 @@ def _smoothed(found: Sequence[Family], goal: Wanted, meter: Meter) -> list[Famil
             except REFUSALS:
                 continue
             row = row_of(alike[0], formed(goal, family.form), meter)
-            more += [] if row is None else [Family(alike, family.form, row)]
+            more += [] if row is None else [Family(alike, family.form, row, tuple(settings))]
     if meter.is_spent:
-        meter.leave("sums of two")
+        meter.leave("sums")
     return more
 
 
@@ -145,9 +162,7 @@ def _distinct(found: Sequence[Family], goal: Wanted) -> list[_Part]:
 
 def _scaled(row: Array, batch: Wanted) -> Array:
     """Return a number and a gradient as shares of the black box's."""
-    goal = batch.vector
-    found: Array = row / max(float(np.linalg.norm(goal[1:])), 1e-300)
-    found[0] = row[0] / abs(goal[0])
+    found: Array = row * batch.scales
     return found
 
 
