@@ -18,19 +18,18 @@ from lossledger.explanation.criterion._host import Data, host, into
 from lossledger.explanation.model import explain_model
 from lossledger.explanation.model._conventions import elsewhere, value_under
 from lossledger.explanation.model._data import batch_of
-from lossledger.explanation.model._guard import apart, unchanged
+from lossledger.explanation.model._guard import unchanged
 from lossledger.explanation.model._inner import inner_of
-from lossledger.explanation.model._own import is_own
+from lossledger.explanation.model._own import is_own, objective_now, pass_of
 from lossledger.explanation.model._pieces import agrees, piece_of
 from lossledger.explanation.model._presets import preset_of
 from lossledger.explanation.model._private import Private, of_version
 from lossledger.explanation.model._probe import loss_of
-from lossledger.explanation.model._read import read, takes
+from lossledger.explanation.model._read import read
 from lossledger.explanation.model._reading import LossReading, Reading
-from lossledger.explanation.model._terms import float_of, plain
 from lossledger.frames import NamedArray
 from lossledger.keras._compile import BANK
-from lossledger.keras._evaluate import Evaluator, Matched
+from lossledger.keras._evaluate import Matched
 from lossledger.keras._loss import Loss
 from lossledger.objective import Objective, match
 from lossledger.presets._keras_base import AbstractKeras
@@ -214,15 +213,9 @@ def _own(
     require_sum(f"The {which} model, `{model.name}`,", told.number, amounts, told.extras)
     evaluate = getattr(model, BANK).attachment.evaluate
     batch = batch_of(*data, class_weight)
-    fresh = Evaluator(model, evaluate.objective, evaluate.weights, adds=True)
-    training = {"training": True} if takes(model.call, "training") else {}
-    with apart(model, private):
-        y_pred = model(batch.x, **training)
-        given = _hosted(fresh.matched(batch.y, y_pred, batch.sample_weight))
-    live = {name: float_of(v.value) for name, v in evaluate.weights.items()}
-    terms = [plain(t, live.get(t.name)) for t in evaluate.objective.terms]
+    given = _hosted(pass_of(model, batch, evaluate, private).given)
     with unchanged(model):
-        units = _units(evaluate.objective, terms, given, told.pieces)
+        units = _units(objective_now(evaluate), given, told.pieces)
     return Side(
         told.subject,
         units,
@@ -235,13 +228,12 @@ def _own(
     )
 
 
-def _units(
-    objective: Objective, terms: Sequence[Term], given: Matched, pieces: Sequence[Piece]
-) -> tuple[Unit, ...]:
+def _units(objective: Objective, given: Matched, pieces: Sequence[Piece]) -> tuple[Unit, ...]:
     """Return the terms of each output as one unit."""
+    terms = objective.terms
     weights = {"mask": given.mask, "sample_weight": given.sample_weight, "element_weight": None}
     call = match(
-        tuple(terms),
+        terms,
         objective.skip,
         objective.output_names,
         given.outputs,

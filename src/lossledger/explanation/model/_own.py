@@ -37,7 +37,7 @@ def is_own(model: Any) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Pass:
+class Pass:
     """One forward pass, and what is minimized of it.
 
     Attributes:
@@ -79,8 +79,8 @@ def explain_own(
     settings = settings_of(model, x, y, sample_weight, class_weight, private)
     batch = _batch(settings, x, y, sample_weight, class_weight)
     evaluate = getattr(model, BANK).attachment.evaluate
-    passed = _passed(model, batch, evaluate, private)
-    objective = named(_now(evaluate), passed.given.outputs, classes)
+    passed = pass_of(model, batch, evaluate, private)
+    objective = named(objective_now(evaluate), passed.given.outputs, classes)
     given = _hosted(objective, passed.given)
     with unchanged(model):
         told = explain_objective(
@@ -138,7 +138,7 @@ def _check(model: Any, convention: str | None) -> None:
         )
 
 
-def _passed(model: Any, batch: Batch, evaluate: Evaluator, private: Private) -> _Pass:
+def pass_of(model: Any, batch: Batch, evaluate: Evaluator, private: Private) -> Pass:
     """Run the model once as the next training step does, and its objective on the outputs."""
     training = {"training": True} if takes(model.call, "training") else {}
     fresh = Evaluator(model, evaluate.objective, evaluate.weights, adds=True)
@@ -147,7 +147,7 @@ def _passed(model: Any, batch: Batch, evaluate: Evaluator, private: Private) -> 
         total, ledger = fresh(batch.y, y_pred, batch.sample_weight)
         given = fresh.matched(batch.y, y_pred, batch.sample_weight)
         extras, undecided = extras_of(model, private)
-        return _Pass(given, float(host(total)), ledger, extras, undecided)
+        return Pass(given, float(host(total)), ledger, extras, undecided)
 
 
 def _hosted(objective: Objective, given: Matched) -> Matched:
@@ -156,7 +156,7 @@ def _hosted(objective: Objective, given: Matched) -> Matched:
     return Matched(*(hosted(objective, tree) for tree in trees))
 
 
-def _now(evaluate: Evaluator) -> Objective:
+def objective_now(evaluate: Evaluator) -> Objective:
     """Return the terms alone, with the loss weights as they are now."""
     live = {name: float_of(v.value) for name, v in evaluate.weights.items()}
     mine = evaluate.objective
